@@ -1,0 +1,100 @@
+"""Messages and the parts they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+MessageStatus = Literal["complete", "running", "interrupted", "failed", "cancelled", "waiting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image kept by the server; ``file`` is the id of its bytes, ``mime`` like ``image/png``."""
+
+    file: str
+    mime: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's wish to call a tool. ``arguments`` is the JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool answered to the call with id ``call``."""
+
+    call: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    text: str
+
+
+Part = Text | Image | ToolCall | ToolResult | Reasoning
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one or more provider calls. Cached tokens are part of the input, reasoning tokens part of the output."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of a conversation.
+
+    seq      unique in the conversation, grows, is never used again
+    parent   the message this one answers or follows; always of a lower seq; None at a root
+    author   id of the user who said it, for role ``user``
+    run      the run that made it, for role ``assistant``
+    """
+
+    id: str
+    conversation: str
+    owner: str
+    seq: int
+    role: Role
+    parts: tuple[Part, ...]
+    created_at: datetime
+    parent: str | None = None
+    status: MessageStatus = "complete"
+    author: str | None = None
+    run: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 0
+
+    @property
+    def text(self) -> str:
+        """The text parts, joined without anything between."""
+        return "".join([p.text for p in self.parts if type(p) is Text])

@@ -1,0 +1,102 @@
+"""The typed face of pluggy: nothing else touches ``pm.hook``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import pluggy
+
+from backchat import hookspecs
+from backchat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from backchat.ports.auth import AuthenticatorBackend
+    from backchat.ports.memory import MemoryBackend
+    from backchat.ports.providers import ProviderBackend
+    from backchat.ports.storage import StorageBackend
+    from backchat.web.dialect import Dialect
+
+GROUP = "backchat"
+
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+class Offers(dict[str, N]):
+    """What plugins offer for one hook, by name. Raises ConfigError when two offer the same name."""
+
+    def __init__(self, what: str, offered: Iterable[tuple[str, Sequence[N]]]) -> None:
+        super().__init__()
+        self.what = what
+        self.plugin_of: dict[str, str] = {}
+        for plugin, components in offered:
+            for component in components:
+                if component.name in self:
+                    other = self.plugin_of[component.name]
+                    raise ConfigError(f"two plugins offer the {what} {component.name!r}: {other} and {plugin}")
+                self[component.name] = component
+                self.plugin_of[component.name] = plugin
+
+    def pick(self, name: object) -> N:
+        """The component of that name; ConfigError lists the names there are."""
+        if isinstance(name, str) and name in self:
+            return self[name]
+        raise ConfigError(f"unknown {self.what} {name!r}; installed: {', '.join(sorted(self)) or 'none'}")
+
+
+class Plugins:
+    """The plugins of one app, and what they offer. Not global: every app and every test makes its own."""
+
+    def __init__(self, modules: Iterable[object] = (), *, from_entry_points: bool = False) -> None:
+        self._pm = pluggy.PluginManager(GROUP)
+        self._pm.add_hookspecs(hookspecs)
+        self.versions: dict[str, str] = {}
+        if from_entry_points:
+            self._load_entry_points()
+        for module in modules:
+            self._register(module, getattr(module, "__name__", repr(module)))
+        try:
+            self._pm.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise ConfigError(f"plugin {self._name(error.plugin)}: {error}") from error
+        self.storages: Offers[StorageBackend] = self._collect("storage", "backchat_storages")
+        self.providers: Offers[ProviderBackend] = self._collect("provider", "backchat_providers")
+        self.memories: Offers[MemoryBackend] = self._collect("memory strategy", "backchat_memories")
+        self.authenticators: Offers[AuthenticatorBackend] = self._collect("authenticator", "backchat_authenticators")
+        self.dialects: Offers[Dialect] = self._collect("dialect", "backchat_dialects")
+
+    @property
+    def offers(self) -> Sequence[Offers[Named]]:
+        """Everything on offer, one entry for each hook."""
+        return (self.storages, self.providers, self.memories, self.authenticators, self.dialects)  # type: ignore[return-value]
+
+    def _load_entry_points(self) -> None:
+        # Not pluggy's own loader: a plugin that fails to import must be named in the message.
+        for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+            try:
+                plugin = entry.load()
+            except Exception as error:
+                raise ConfigError(f"plugin {entry.name} ({entry.value}) cannot be imported: {error}") from error
+            self._register(plugin, entry.name)
+            self.versions[entry.name] = entry.dist.version if entry.dist else "unknown"
+
+    def _register(self, plugin: object, name: str) -> None:
+        try:
+            self._pm.register(plugin, name)
+        except (ValueError, pluggy.PluginValidationError) as error:
+            raise ConfigError(f"plugin {name}: {error}") from error
+
+    def _name(self, plugin: object) -> str:
+        return self._pm.get_name(plugin) or repr(plugin)
+
+    def _collect(self, what: str, hook: str) -> Offers[N]:
+        caller = getattr(self._pm.hook, hook)
+        found = [(i.plugin_name, i.function()) for i in caller.get_hookimpls()]
+        return Offers(what, sorted(found, key=lambda pair: pair[0]))
