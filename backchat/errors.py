@@ -2,10 +2,13 @@
 
     BackchatError                   kind            code
       InvalidInput                  invalid         invalid_input
+        NoVision                    invalid         no_vision
       InvalidCredentials            unauthenticated invalid_credentials
       MissingCredentials            unauthenticated missing_credentials
       Forbidden                     forbidden       forbidden
       NotFound                      not_found       not_found
+        NotOwned                    not_found       not_owned
+        Expired                     not_found       expired
       Conflict                      conflict        conflict
         StaleWrite                  conflict        stale_write
         IdempotencyMismatch         conflict        idempotency_mismatch
@@ -55,7 +58,8 @@ class ErrorKind(Enum):
 class BackchatError(Exception):
     """Base of every error that a caller may see.
 
-    ``field`` names the offending input, dotted from the body or query root. ``retry_after`` is in seconds.
+    ``field`` names the offending input, dotted from its place: ``body.text``, ``header.Idempotency-Key``.
+    ``retry_after`` is in seconds.
     """
 
     kind: ClassVar[ErrorKind] = ErrorKind.INTERNAL
@@ -70,6 +74,12 @@ class BackchatError(Exception):
 class InvalidInput(BackchatError):
     kind = ErrorKind.INVALID
     code = "invalid_input"
+
+
+class NoVision(InvalidInput):
+    """An image for a model that cannot see."""
+
+    code = "no_vision"
 
 
 class MissingCredentials(BackchatError):
@@ -94,6 +104,18 @@ class Forbidden(BackchatError):
 class NotFound(BackchatError):
     kind = ErrorKind.NOT_FOUND
     code = "not_found"
+
+
+class NotOwned(NotFound):
+    """It exists and is somebody else's. Reads like NotFound; a dialect may give it a status of its own."""
+
+    code = "not_owned"
+
+
+class Expired(NotFound):
+    """It existed, and was kept as long as the configuration says."""
+
+    code = "expired"
 
 
 class Conflict(BackchatError):
@@ -193,7 +215,7 @@ class Internal(BackchatError):
 
 
 class ConfigError(Exception):
-    """Something in the configuration is wrong. ``problems`` holds one line each, with the option's path, never its value."""
+    """The configuration is wrong. ``problems`` holds one line each, with the option's path, never a secret value."""
 
     def __init__(self, problems: str | Sequence[str]) -> None:
         self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)

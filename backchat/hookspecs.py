@@ -27,7 +27,7 @@ def backchat_storages() -> Sequence[StorageBackend]:
     """Offer storage backends.
 
     Called once, before anything is opened. Return one ``StorageBackend`` for each backend; the config picks exactly one
-    with ``storage.use``. Do no I/O here: ``open(settings, kinds, on_commit)`` is where files and connections are opened.
+    with ``storage.use``. Do no I/O here: ``open(settings, kinds, on_commit)`` opens files and connections.
     Test yours by subclassing ``backchat.testing.storage.StorageContract``.
     """
     raise NotImplementedError
@@ -38,8 +38,9 @@ def backchat_providers() -> Sequence[ProviderBackend]:
     """Offer LLM providers.
 
     Called once, before anything is opened. Return one ``ProviderBackend`` for each protocol or preset; every entry of
-    the config's ``providers`` picks one with ``use``, so one backend may be opened several times with different settings.
-    ``open(settings)`` yields an ``LLMProvider``. Test yours by subclassing ``backchat.testing.provider.ProviderContract``.
+    the config's ``providers`` picks one with ``use``, so that one backend may be opened several times with different
+    settings. ``open(settings)`` yields an ``LLMProvider``. Test yours by subclassing
+    ``backchat.testing.provider.ProviderContract``.
     """
     raise NotImplementedError
 
@@ -69,7 +70,7 @@ def backchat_authenticators() -> Sequence[AuthenticatorBackend]:
 def backchat_dialects() -> Sequence[Dialect]:
     """Offer dialects: sets of routes with shapes of their own over the shared services.
 
-    Called once, before anything is opened. Return one ``Dialect`` for each; the config's ``dialects`` list says which are
-    mounted. A route whose method and path another dialect already serves stops the start.
+    Called once, before anything is opened. Return one ``Dialect`` for each; the config's ``dialects`` list says which
+    are mounted. A route whose method and path another dialect already serves stops the start.
     """
     raise NotImplementedError

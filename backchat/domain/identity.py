@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -32,7 +32,7 @@ class User:
     id: str
     name: str
     email: str | None
-    password_hash: str | None
+    password_hash: str | None = field(repr=False)
     role: Literal["admin", "user"]
     settings: dict[str, str]
     created_at: datetime

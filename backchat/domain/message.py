@@ -51,7 +51,7 @@ Part = Text | Image | ToolCall | ToolResult | Reasoning
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one or more provider calls. Cached tokens are part of the input, reasoning tokens part of the output."""
+    """Tokens of provider calls. Cached tokens are part of the input, reasoning tokens part of the output."""
 
     input_tokens: int = 0
     output_tokens: int = 0

@@ -71,6 +71,7 @@ class Run:
     provider  name of the configured provider that answers (the last one tried, after a fallback)
     options   snapshot of what the reply was asked with (mood, web, tools, ...)
     worker    id of the server process that works on it
+    expires_at  until when an ended run's events can be replayed; None while it runs and once they are gone
     """
 
     id: str
@@ -87,5 +88,5 @@ class Run:
     usage: Usage | None = None
     failure: Failure | None = None
     ended_at: datetime | None = None
-    cancelling: bool = False
+    expires_at: datetime | None = None
     version: int = 0

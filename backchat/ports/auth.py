@@ -28,7 +28,7 @@ class KeyDirectory(Protocol):
 
 
 class Authenticator(Protocol):
-    """Three answers: whose it is; None (not my kind of token, ask the next); or ``InvalidCredentials`` (mine, and bad)."""
+    """Three answers: whose it is; None (not mine, ask the next); or ``InvalidCredentials`` (mine, and bad)."""
 
     async def identify(self, credentials: Credentials) -> Identity | None: ...
 

@@ -78,23 +78,24 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
-class Purge:
-    """Remove every record that meets all conditions."""
-
-    kind: str
-    where: tuple[Condition, ...]
-
-
-Change = Put | Delete | Purge
-
-
-@dataclass(frozen=True, slots=True)
 class Range:
     """``low <= value < high``; None leaves that side open. A record whose field is null is outside every range."""
 
     field: str
     low: str | int | float | None = None
     high: str | int | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Remove every record that meets all conditions and lies in all ranges. At least one of either is given."""
+
+    kind: str
+    where: tuple[Condition, ...] = ()
+    ranges: tuple[Range, ...] = ()
+
+
+Change = Put | Delete | Purge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +144,7 @@ class RecordStore(Protocol):
 
 
 OnCommit = Callable[[int], None]
-"""Called by a backend after each durable commit with the number of ``apply`` calls it held (for metrics; must not block)."""
+"""Called after each durable commit with the number of ``apply`` calls it held. For metrics; does not block."""
 
 OpenStore = Callable[[Any, Sequence[Kind], OnCommit], AbstractAsyncContextManager[RecordStore]]
 StorageBackend = Component[OpenStore]

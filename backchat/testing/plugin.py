@@ -1,1 +1,34 @@
-"""x"""
+"""Loaded by pytest through the pytest11 entry point: fixtures for plugin authors and for backchat's own tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from backchat.testing.server import Box
+
+Serve = Callable[..., Awaitable["Box"]]
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    """``await serve(config, plugins=[...])`` starts a server; it is stopped when the test ends."""
+    from backchat.testing.server import running  # here, so that coverage and plugins load first
+
+    async with AsyncExitStack() as stack:
+
+        async def start(*args: Any, **kwargs: Any) -> Box:
+            return await stack.enter_async_context(running(tmp_path, *args, **kwargs))
+
+        yield start
+
+
+@pytest.fixture
+async def box(serve: Serve) -> Box:
+    """A server on the minimal config: SQLite, echo, API keys, the chat dialect."""
+    return await serve()

@@ -1,0 +1,120 @@
+"""The composition root: config in, web.Application out. The only file that knows every part."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import uuid_utils
+from aiohttp import web
+
+from backchat.config import Config, opened
+from backchat.ports.metrics import Meter
+from backchat.ports.storage import OnCommit, RecordStore
+from backchat.services.accounts import Accounts
+from backchat.services.container import Services
+from backchat.services.conversations import Conversations
+from backchat.services.engine import Engine
+from backchat.services.kinds import KINDS
+from backchat.services.providers import Configured, Providers
+from backchat.services.runs import Runs, RunTimes
+from backchat.services.turns import Turns
+from backchat.services.workers import Workers
+from backchat.web.dialect import mount
+from backchat.web.errors import errors
+from backchat.web.keys import (
+    AUTHENTICATORS,
+    BODY_LIMIT,
+    DIALECT_SETTINGS,
+    DIALECTS,
+    METRICS,
+    SERVICES,
+    STREAMS,
+)
+from backchat.web.metrics import Metrics
+from backchat.web.pages import add_pages
+from backchat.web.requests import requests, send_request_id
+from backchat.web.sse import end_streams
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    return str(uuid_utils.uuid7())
+
+
+@asynccontextmanager
+async def open_store(config: Config, on_commit: OnCommit = lambda batches: None) -> AsyncIterator[RecordStore]:
+    """The configured store, for the server and for commands that work beside it."""
+    async with opened(config.storage, KINDS, on_commit) as store:
+        yield store
+
+
+@asynccontextmanager
+async def open_accounts(config: Config) -> AsyncIterator[Accounts]:
+    """The accounts of the configured store."""
+    async with open_store(config) as store:
+        yield Accounts(store, now=now, new_id=new_id)
+
+
+@asynccontextmanager
+async def open_services(config: Config, meter: Meter, clock: Callable[[], datetime] = now) -> AsyncIterator[Services]:
+    """Store, memory, providers and the services over them, closed in reverse. What still runs is interrupted first."""
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(config, meter.committed))
+        memory = await stack.enter_async_context(opened(config.memory))
+        configured = {
+            name: Configured(name, selected.name, await stack.enter_async_context(opened(selected)))
+            for name, selected in config.providers.items()
+        }
+        replies = config.replies
+        times = RunTimes(
+            keep=timedelta(seconds=replies.keep),
+            wait=timedelta(seconds=replies.wait),
+            limit=timedelta(seconds=replies.max_duration),
+            lease=timedelta(seconds=replies.lease),
+        )
+        providers = Providers(configured, config.default_provider, config.fallback)
+        runs = Runs(store, new_id(), times)
+        conversations = Conversations(store, clock, idle=runs.idle, stop=runs.stop_on)
+        engine = Engine(store=store, memory=memory, times=times, meter=meter, now=clock)
+        turns = Turns(store, conversations, runs, engine, providers, now=clock, new_id=new_id)
+        await stack.enter_async_context(Workers(store, runs, clock))
+        stack.push_async_callback(runs.drain, 0)
+        yield Services(
+            accounts=Accounts(store, now=clock, new_id=new_id),
+            conversations=conversations,
+            runs=runs,
+            turns=turns,
+            providers=providers,
+        )
+
+
+def build_app(config: Config, clock: Callable[[], datetime] = now) -> web.Application:
+    """The application; everything with a lifetime opens at its start, in order, and closes in reverse."""
+    app = web.Application(middlewares=[requests, errors], client_max_size=config.server.body_limit)
+    app[DIALECTS] = {}
+    app[BODY_LIMIT] = config.server.body_limit
+    app[STREAMS] = set()
+    app[METRICS] = metrics = Metrics()
+    app[DIALECT_SETTINGS] = {selected.name: selected.settings for selected in config.dialects}
+    add_pages(app)
+    for selected in config.dialects:
+        mount(app, selected.component)
+
+    async def parts(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            services = await stack.enter_async_context(open_services(config, metrics, clock))
+            app[SERVICES] = services
+            app[AUTHENTICATORS] = tuple(
+                [await stack.enter_async_context(opened(selected, services.accounts)) for selected in config.auth]
+            )
+            yield
+
+    app.cleanup_ctx.append(parts)
+    app.on_shutdown.append(end_streams)
+    app.on_response_prepare.append(send_request_id)
+    return app

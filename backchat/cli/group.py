@@ -1,0 +1,30 @@
+"""The root of all commands, and how their failures end: one line on standard error, and an exit code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from backchat import __version__
+from backchat.errors import BackchatError, ConfigError
+
+
+class Root(click.Group):
+    """Exit code 2 for a configuration that is wrong, with a line for each problem; 1 for whatever else fails."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            for problem in error.problems:
+                click.echo(problem, err=True)
+            ctx.exit(2)
+        except BackchatError as error:
+            raise click.ClickException(f"{error.field}: {error}" if error.field else str(error)) from error
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="backchat")
+def main() -> None:
+    """backchat: a self-hosted conversation server."""

@@ -1,0 +1,88 @@
+"""Which installation a command works on: its configuration file and its data directory."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from backchat.app import open_accounts
+from backchat.config import Config, load_config
+from backchat.errors import ConfigError
+from backchat.plugins import Plugins
+from backchat.services.accounts import Accounts
+from backchat.web.logs import set_up_logs
+
+F = TypeVar("F", bound=Callable[..., Any])
+DATA = Path("backchat-data")
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """``file`` is None for the configuration that comes with backchat."""
+
+    file: Path | None
+    data: Path
+
+    def load(self) -> Config:
+        """The checked configuration; ConfigError with every problem. Opens nothing."""
+        return load_config(self.file, Plugins(from_entry_points=True), data=self.data)
+
+    def load_usable(self) -> Config:
+        """The same, and the data directory is there if the configuration names it: readable by its owner only."""
+        config = self.load()
+        if self.file is None or "$data" in self.file.read_text(encoding="utf-8"):
+            try:
+                self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"--data: {self.data} cannot be made: {error.strerror}") from error
+            if not os.access(self.data, os.R_OK | os.W_OK | os.X_OK):
+                raise ConfigError(f"--data: {self.data} cannot be written")
+        return config
+
+    @asynccontextmanager
+    async def accounts(self) -> AsyncGenerator[Accounts, None]:
+        """The accounts, also while a server runs on them. Whatever a store has to say goes to standard error."""
+        config = self.load_usable()
+        set_up_logs("console", "warning")
+        async with open_accounts(config) as accounts:
+            yield accounts
+
+    def options(self) -> list[str]:
+        """The options that select this installation."""
+        chosen = ["--config", str(self.file)] if self.file is not None else []
+        return chosen + (["--data", str(self.data)] if self.data != DATA else [])
+
+
+def installation_options(command: F) -> F:
+    """Give a command ``--config`` and ``--data``."""
+    command = click.option(
+        "--data",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=DATA,
+        show_default=True,
+        envvar="BACKCHAT_DATA",
+        show_envvar=True,
+        help="Directory for everything the server keeps.",
+    )(command)
+    return click.option(
+        "--config",
+        "file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        envvar="BACKCHAT_CONFIG",
+        show_envvar=True,
+        help="Configuration file; without one, SQLite, the echo provider, API keys and the chat API.",
+    )(command)
+
+
+def raise_file_limit() -> None:
+    """Let this process, and those it starts, have as many connections as the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,55 @@
+"""What a starting server says to the person who started it: on standard output, never in a log."""
+
+from __future__ import annotations
+
+import ipaddress
+import shlex
+
+import click
+from aiohttp import web
+
+from backchat import __version__
+from backchat.cli.installation import Installation
+from backchat.services.accounts import Accounts
+
+FIRST_USER = "admin"
+STREAM = "/api/chat/stream"
+
+
+def url_of(host: str, port: int) -> str:
+    """A URL that reaches a server on this box; one that listens everywhere is reached through the loopback."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.is_unspecified:
+        host = "127.0.0.1" if address.version == 4 else "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def first_key(accounts: Accounts) -> str | None:
+    """On a store without accounts, a first user and its key; None on any other."""
+    if not await accounts.is_empty():
+        return None
+    user = await accounts.create_user(FIRST_USER, role="admin")
+    _, key = await accounts.create_key(user, "first key")
+    return key
+
+
+def welcome(app: web.Application, url: str, key: str | None, installation: Installation) -> None:
+    """Print the address, and the key if there is one to tell, with a line that uses it."""
+    lines = [f"backchat {__version__}: {url}   API documentation: {url}/docs"]
+    if key is None:
+        command = shlex.join(["backchat", "keys", "create", "--user", "NAME", *installation.options()])
+        lines.append(f"To make a key: {command}")
+    else:
+        lines += ["", f"The first user is {FIRST_USER}. Its key, shown only now:", "", f"    {key}", ""]
+        if _serves(app, STREAM):
+            body = """'{"text": "Hello"}'"""
+            bearer, kind = f'-H "Authorization: Bearer {key}"', '-H "Content-Type: application/json"'
+            lines += ["Try it:", "", f"    curl -N {url}{STREAM} {bearer} {kind} -d {body}", ""]
+    click.echo("\n".join(lines))
+
+
+def _serves(app: web.Application, path: str) -> bool:
+    return any(r.method == "POST" and r.resource and r.resource.canonical == path for r in app.router.routes())

@@ -1,0 +1,9 @@
+"""YAML to checked, frozen settings. Everything is checked before anything is opened."""
+
+from __future__ import annotations
+
+from backchat.config.load import load_config
+from backchat.config.opening import opened
+from backchat.config.sections import Config, RepliesSettings, Selected, ServerSettings
+
+__all__ = ["Config", "RepliesSettings", "Selected", "ServerSettings", "load_config", "opened"]

@@ -1,0 +1,242 @@
+"""From the text of a configuration to a ``Config``: every section is checked, then all problems are told at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from marshmallow import Schema, ValidationError, fields
+
+from backchat.config.document import MISSING, Problems, References, at, packaged, parse, read
+from backchat.config.sections import REPLIES, SECTIONS, SERVER, Config, Configurable, Selected
+from backchat.errors import ConfigError
+from backchat.plugins import Offers, Plugins
+
+_PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_LEFT_OUT = ("storage", "memory", "auth", "dialects")
+_SHOWN = 4  # an option's own value in a message is struck out from this length on
+
+C = TypeVar("C", bound=Configurable)
+
+
+def load_config(path: Path | None, plugins: Plugins, *, data: Path) -> Config:
+    """Read, resolve and check a configuration file; None takes ``minimal.yml``, which comes with backchat.
+
+    ``data`` is the data directory that ``{$data: name}`` points into; it need not exist. Where the file leaves out
+    ``storage``, ``memory``, ``auth`` or ``dialects``, those of ``minimal.yml`` hold. Raises ConfigError, one line for
+    each problem, which begins with the option's path and never repeats a secret.
+    """
+    minimal = parse(packaged("minimal.yml"), "minimal.yml")
+    here = Path.cwd()
+    found = minimal
+    if path is not None:
+        here = path.parent
+        found = parse(read(path), str(path))
+        found |= {name: minimal[name] for name in _LEFT_OUT if found.get(name) is None}
+    problems = Problems()
+    for name in found.keys() - dict(SECTIONS).keys():
+        problems.add(name, _unknown(name, [n for n, _ in SECTIONS]))
+    references = References(here, data, problems)
+    resolved = {name: references.resolve(found[name], name) for name, _ in SECTIONS if found.get(name) is not None}
+    return _Check(problems, plugins).config(resolved)
+
+
+class _Check:
+    def __init__(self, problems: Problems, plugins: Plugins) -> None:
+        self._problems, self._plugins = problems, plugins
+        self._told = {line.partition(": ")[0] for line in problems.lines}
+
+    def config(self, found: Mapping[str, Any]) -> Config:
+        offers = self._plugins
+        server = self._load(SERVER, found.get("server", {}), "server")
+        storage = self._one(offers.storages, found["storage"], "storage")
+        providers, names = self._providers(found.get("providers"))
+        default = self._default_provider(found.get("default_provider"), names)
+        fallback = self._fallback(found.get("fallback", []), names)
+        memory = self._one(offers.memories, found["memory"], "memory")
+        auth = self._several(offers.authenticators, found["auth"], "auth")
+        dialects = self._several(offers.dialects, found["dialects"], "dialects")
+        for n, dialect in enumerate(dialects):
+            if any(dialect.name == other.name for other in dialects[:n]):
+                self._problems.add(dialect.path, f"the dialect {dialect.name} is listed twice")
+        replies = self._load(REPLIES, found.get("replies", {}), "replies")
+        if storage is None or memory is None or default is None or self._problems.lines:
+            raise ConfigError(self._problems.lines)
+        return Config(
+            server=server,
+            storage=storage,
+            providers=providers,
+            default_provider=default,
+            fallback=fallback,
+            memory=memory,
+            auth=auth,
+            dialects=dialects,
+            replies=replies,
+        )
+
+    def _one(self, offers: Offers[C], node: Any, path: str) -> Selected[C] | None:
+        """What a section selects: a mapping with ``use``, or just the name."""
+        if node is MISSING:
+            return None
+        section = {"use": node} if isinstance(node, str) else node
+        if not isinstance(section, dict):
+            self._problems.add(path, "must be a mapping such as {use: name, option: value}, or just a name")
+            return None
+        settings = dict(section)
+        use = settings.pop("use", None)
+        if use is MISSING:
+            return None
+        if use is None:
+            self._problems.add(at(path, "use"), f"is required; installed: {', '.join(sorted(offers)) or 'none'}")
+            return None
+        try:
+            component = offers.pick(use)
+        except ConfigError as error:
+            self._problems.add(at(path, "use"), str(error))
+            return None
+        return Selected(path, component.name, component, self._load(component.schema, settings, path))
+
+    def _several(self, offers: Offers[C], node: Any, path: str) -> tuple[Selected[C], ...]:
+        if node is MISSING:
+            return ()
+        if not isinstance(node, list) or not node:
+            self._problems.add(path, "must be a list of one or more, such as [{use: name}]")
+            return ()
+        found = [self._one(offers, child, at(path, n)) for n, child in enumerate(node)]
+        return tuple([selected for selected in found if selected is not None])
+
+    def _providers(self, node: Any) -> tuple[dict[str, Selected[Any]], Sequence[str]]:
+        """The providers, and the names that are configured, well or badly."""
+        if node is MISSING:
+            return {}, ()
+        if not isinstance(node, dict) or not node:
+            self._problems.add("providers", "is required: a mapping of names, such as {local: {use: echo}}")
+            return {}, ()
+        found: dict[str, Selected[Any]] = {}
+        for name, child in node.items():
+            path = at("providers", name)
+            if not _PROVIDER_NAME.fullmatch(name):
+                self._problems.add(path, "a provider's name has small letters, digits, '-' and '_' only")
+            if name == "default":
+                self._problems.add(path, "this name is reserved: it stands for the default provider")
+            selected = self._one(self._plugins.providers, child, path)
+            if selected is not None:
+                found[name] = selected
+        return found, list(node)
+
+    def _default_provider(self, node: Any, names: Sequence[str]) -> str | None:
+        if node is None:
+            return names[0] if names else None
+        return self._configured(node, names, "default_provider")
+
+    def _fallback(self, node: Any, names: Sequence[str]) -> tuple[str, ...]:
+        if node is MISSING:
+            return ()
+        if not isinstance(node, list):
+            self._problems.add("fallback", "must be a list of provider names")
+            return ()
+        found = [self._configured(child, names, at("fallback", n)) for n, child in enumerate(node)]
+        return tuple(dict.fromkeys([name for name in found if name is not None]))
+
+    def _configured(self, node: Any, names: Sequence[str], path: str) -> str | None:
+        if node is MISSING:
+            return None
+        if isinstance(node, str) and node in names:
+            return node
+        shown = repr(node) if isinstance(node, str) else "this"
+        self._problems.add(path, f"{shown} is not a configured provider; there are: {', '.join(names) or 'none'}")
+        return None
+
+    def _load(self, schema: Any, node: Any, path: str) -> Any:
+        """What the schema makes of the section; None when it has problems."""
+        if node is MISSING:
+            return None
+        if not isinstance(node, dict):
+            self._problems.add(path, "must be a mapping of options")
+            return None
+        try:
+            return schema.load(_resolved(node))
+        except ValidationError as error:
+            unresolved = any(told.startswith((path + ".", path + "[")) for told in self._told)
+            for keys, text in _flat(error.messages, schema, ()):
+                where = path
+                for key in keys:
+                    where = at(where, key)
+                # The fault is the reference's, which is told: a rule over several options may well miss its value.
+                if where in self._told or (where == path and unresolved):
+                    continue
+                self._problems.add(where, _without(text, _value_at(node, keys)))
+            return None
+
+
+Keys = tuple[str | int, ...]
+
+
+def _flat(messages: Any, part: Any, keys: Keys) -> Iterator[tuple[Keys, str]]:
+    """Marshmallow's messages one by one, each with the place it is about. ``part`` is the schema or field there."""
+    if isinstance(messages, str):
+        yield keys, messages
+    elif isinstance(messages, list):
+        for message in messages:
+            yield from _flat(message, part, keys)
+    else:
+        for key, below in messages.items():
+            if key == "_schema":
+                yield from _flat(below, part, keys)
+            elif isinstance(part, Schema):
+                yield from _of_option(key, below, part, (*keys, key))
+            elif isinstance(part, fields.Nested):
+                yield from (
+                    _flat({key: below}, part.schema, keys) if not part.many else _flat(below, part.schema, (*keys, key))
+                )
+            elif isinstance(part, fields.Dict) and isinstance(below, dict):
+                for side, texts in below.items():  # "key" or "value"
+                    yield from _flat(texts, part.value_field if side == "value" else None, (*keys, key))
+            else:
+                yield from _flat(below, part.inner if isinstance(part, fields.List) else None, (*keys, key))
+
+
+def _of_option(key: str, below: Any, schema: Schema, keys: Keys) -> Iterator[tuple[Keys, str]]:
+    options = {field.data_key or name: field for name, field in schema.fields.items() if not field.dump_only}
+    for place, text in _flat(below, options.get(key), keys):
+        if key not in options and text == schema.error_messages["unknown"]:
+            yield place, _unknown(key, list(options))
+        elif text == fields.Field.default_error_messages["required"]:
+            yield place, "is required"
+        elif text == fields.Field.default_error_messages["null"]:
+            yield place, "has no value"
+        else:
+            yield place, text
+
+
+def _unknown(key: str, known: Sequence[str]) -> str:
+    close = get_close_matches(key, known, 1)
+    if close:
+        return f"unknown key; did you mean {close[0]}?"
+    return f"unknown key; there are: {', '.join(known)}" if known else "unknown key; there are no options here"
+
+
+def _resolved(node: Any) -> Any:
+    """The node without what could not be resolved."""
+    if isinstance(node, dict):
+        return {key: _resolved(child) for key, child in node.items() if child is not MISSING}
+    if isinstance(node, list):
+        return [_resolved(child) for child in node if child is not MISSING]
+    return node
+
+
+def _value_at(node: Any, keys: Keys) -> Any:
+    for key in keys:
+        try:
+            node = node[key]
+        except (LookupError, TypeError):
+            return None
+    return node
+
+
+def _without(text: str, value: object) -> str:
+    """The message of a schema, which may be a third party's, without the value it is about."""
+    return text.replace(value, "***") if isinstance(value, str) and len(value) >= _SHOWN else text

@@ -1,0 +1,202 @@
+"""The core's own sections: their settings, and the schemas that check them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
+
+from backchat.ports.auth import AuthenticatorBackend
+from backchat.ports.component import SettingsSchema
+from backchat.ports.memory import MemoryBackend
+from backchat.ports.providers import ProviderBackend
+from backchat.ports.storage import StorageBackend
+from backchat.web.dialect import Dialect
+
+MIB = 1024 * 1024
+_SIZE = re.compile(r"(\d{1,12})\s*(|KiB|MiB|GiB)")
+_UNITS = {"": 1, "KiB": 1024, "MiB": MIB, "GiB": 1024 * MIB}
+
+
+class Configurable(Protocol):
+    """What a section can name: a component or a dialect."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def schema(self) -> SettingsSchema: ...
+
+
+C_co = TypeVar("C_co", bound=Configurable, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Selected(Generic[C_co]):
+    """What the section at ``path`` selects: a component, its name (what ``use`` said), and the checked settings."""
+
+    path: str
+    name: str
+    component: C_co
+    settings: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """``drain`` is in seconds, ``body_limit`` in bytes."""
+
+    host: str
+    port: int
+    drain: float
+    body_limit: int
+    log: Literal["console", "json"]
+    log_level: Literal["debug", "info", "warning", "error"]
+    cors_origins: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepliesSettings:
+    """All in seconds."""
+
+    keep: float
+    wait: float
+    max_duration: float
+    lease: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A checked configuration. The names in ``default_provider`` and ``fallback`` are keys of ``providers``."""
+
+    server: ServerSettings
+    storage: Selected[StorageBackend]
+    providers: Mapping[str, Selected[ProviderBackend]]
+    default_provider: str
+    fallback: tuple[str, ...]
+    memory: Selected[MemoryBackend]
+    auth: tuple[Selected[AuthenticatorBackend], ...]
+    dialects: tuple[Selected[Dialect], ...]
+    replies: RepliesSettings
+
+
+class Whole(fields.Integer):
+    """An integer; 8080.5 is none, and the text of an environment variable may be one."""
+
+    def _validated(self, value: Any) -> int:
+        if isinstance(value, float):
+            raise self.make_error("invalid", input=value)
+        return super()._validated(value)
+
+
+class Size(fields.Field[int]):
+    """A number of bytes, or text such as ``20MiB``."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        found = None if isinstance(value, bool) else _SIZE.fullmatch(str(value))
+        if found is None or not int(found[1]):
+            raise ValidationError("Must be a number of bytes, or one with KiB, MiB or GiB.")
+        return int(found[1]) * _UNITS[found[2]]
+
+
+def _origin(value: str) -> None:
+    if value == "*":
+        return
+    try:
+        url = urlsplit(value)
+        bare = url.scheme in ("http", "https") and url.hostname and value == f"{url.scheme}://{url.netloc}"
+        usable = bare and "@" not in value and (url.port is None or url.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValidationError("Must be '*' or an origin such as https://chat.example.org, without a path.")
+
+
+class ServerSchema(Schema):
+    class Meta:
+        unknown = RAISE
+
+    host = fields.String(
+        load_default="127.0.0.1",
+        validate=validate.Length(min=1),
+        metadata={"description": "Address to listen on; `0.0.0.0` for all of IPv4, `::` for all."},
+    )
+    port = Whole(
+        load_default=8080,
+        validate=validate.Range(0, 65535),
+        metadata={"description": "Port to listen on; 0 takes a free one."},
+    )
+    drain = fields.Float(
+        load_default=10.0,
+        validate=validate.Range(min=0),
+        metadata={"description": "Seconds that running replies get to end when the server is asked to stop."},
+    )
+    body_limit = Size(
+        load_default=20 * MIB,
+        metadata={
+            "type": "size",
+            "default": "20MiB",
+            "description": "The largest request body in bytes, or with KiB, MiB or GiB; images in it count as sent. "
+            "Anything larger is refused with 413.",
+        },
+    )
+    log = fields.String(
+        load_default="console",
+        validate=validate.OneOf(["console", "json"]),
+        metadata={"description": "Form of the log lines on standard error."},
+    )
+    log_level = fields.String(
+        load_default="info",
+        validate=validate.OneOf(["debug", "info", "warning", "error"]),
+        metadata={"description": "The least level that is logged."},
+    )
+    cors_origins = fields.List(
+        fields.String(validate=_origin),
+        load_default=list,
+        metadata={"description": "Origins of web pages that may call the server from a browser; `*` for any."},
+    )
+
+    @post_load
+    def freeze(self, data: dict[str, Any], **_: object) -> ServerSettings:
+        return ServerSettings(**{**data, "cors_origins": tuple(data["cors_origins"])})
+
+
+def _seconds(default: float, description: str, *, least: float = 0) -> fields.Float:
+    return fields.Float(load_default=default, validate=validate.Range(min=least), metadata={"description": description})
+
+
+class RepliesSchema(Schema):
+    class Meta:
+        unknown = RAISE
+
+    keep = _seconds(86400, "Seconds for which an ended reply can be replayed and an `Idempotency-Key` is remembered.")
+    wait = _seconds(30, "Seconds that a message waits for the running reply of its conversation before it is refused.")
+    max_duration = _seconds(600, "Seconds after which a reply that still runs is ended.", least=1)
+    lease = _seconds(
+        15,
+        "Seconds of silence after which another process on the same storage takes this one for dead and ends its runs.",
+        least=1,
+    )
+
+    @post_load
+    def freeze(self, data: dict[str, Any], **_: object) -> RepliesSettings:
+        return RepliesSettings(**data)
+
+
+SERVER = ServerSchema()
+REPLIES = RepliesSchema()
+
+SECTIONS: Sequence[tuple[str, str]] = (
+    ("server", "How the server listens, stops and logs."),
+    ("storage", "Where everything is kept."),
+    ("providers", "The model services, each under a name of your choice: small letters, digits, `-` and `_`."),
+    ("default_provider", "Name of the provider that answers when nobody chose one; the first one unless set."),
+    ("fallback", "Names of the providers to try, in order, when one fails before its first word; none unless set."),
+    ("memory", "Which of the past messages a model is shown."),
+    ("auth", "How callers prove who they are: a list, asked in order."),
+    ("dialects", "The APIs that are served: a list."),
+    ("replies", "How long replies run, wait and are kept."),
+)

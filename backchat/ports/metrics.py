@@ -1,0 +1,24 @@
+"""What the services count. ``backchat.web.metrics`` is the implementation that ``/metrics`` shows."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from backchat.domain.message import Usage
+from backchat.domain.run import RunStatus
+
+
+class Meter(Protocol):
+    """Every method returns at once and never raises."""
+
+    def run_started(self) -> None: ...
+
+    def first_token(self, provider: str, seconds: float) -> None:
+        """Seconds from the start of a run to the first thing its model said."""
+        ...
+
+    def run_ended(self, provider: str, status: RunStatus, usage: Usage | None) -> None: ...
+
+    def committed(self, batches: int) -> None:
+        """The store made ``batches`` calls of ``apply`` durable in one commit."""
+        ...

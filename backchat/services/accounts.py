@@ -1,0 +1,330 @@
+"""Users and API keys: who exists, what they chose for themselves, and which keys speak for them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import string
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Literal
+
+from backchat.domain.identity import ApiKey, Identity, User
+from backchat.domain.times import moment, stamp
+from backchat.errors import Conflict, InvalidInput, NotFound, StaleWrite
+from backchat.ports.storage import Kind, Put, Query, Record, RecordStore
+from backchat.services.conversations import retrying
+from backchat.services.passwords import Passwords
+
+USER = Kind(
+    name="user",
+    fields=("name_folded", "email_folded", "created"),
+    indexes=(("created",),),
+    unique=(("name_folded",), ("email_folded",)),
+)
+API_KEY = Kind(
+    name="api_key", fields=("user", "created"), indexes=(("created",), ("user", "created")), partition="user"
+)
+
+NAME_MAX = 100
+EMAIL_MAX = 254
+PAGE = 200
+
+_ALPHABET = string.ascii_letters + string.digits
+_SECRET_LENGTH = 43  # 62**43 > 2**256
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_SCOPE = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+_SETTING = re.compile(r"[a-z][a-z_]*")
+
+Role = Literal["admin", "user"]
+
+
+class Accounts:
+    """The accounts of one server. It is also the ``KeyDirectory`` that authenticators look keys up in.
+
+    User names and e-mail addresses are unique without regard to case. A caller whose token names a user that nobody
+    created (a JWT's subject) needs no account; one appears with the first setting, and claims no user name.
+    """
+
+    def __init__(
+        self,
+        store: RecordStore,
+        *,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+        passwords: Passwords | None = None,
+    ) -> None:
+        self._store, self._clock, self._new_id = store, now, new_id
+        self._passwords = passwords or Passwords()
+
+    def _now(self) -> datetime:
+        return moment(stamp(self._clock()))  # as exact as it is stored
+
+    async def create_user(
+        self, name: str, *, email: str | None = None, password: str | None = None, role: Role = "user"
+    ) -> User:
+        """Create an account. Without a password it is reached by API keys and tokens only.
+
+        A name is 1-100 printable characters without ``@``; a password 8 characters to 1024 bytes. Raises InvalidInput,
+        and Conflict when the name or the address is taken.
+        """
+        name = _label(name, "name")
+        if "@" in name:
+            raise InvalidInput("a user name holds no @", field="name")
+        if email is not None:
+            email = email.strip()
+            if len(email) > EMAIL_MAX or not email.isprintable() or not _EMAIL.fullmatch(email):
+                raise InvalidInput("this is not an e-mail address", field="email")
+        hashed = None if password is None else await self._passwords.hash(password)
+        user = User(
+            id=self._new_id(),
+            name=name,
+            email=email,
+            password_hash=hashed,
+            role=role,
+            settings={},
+            created_at=self._now(),
+        )
+        try:
+            await self._store.apply([Put("user", user.id, user_doc(user), 0)])
+        except StaleWrite:
+            if await self.user_by_name(name) is not None:
+                raise Conflict("this user name is taken", field="name") from None
+            raise Conflict("this e-mail address is taken", field="email") from None
+        return replace(user, version=1)
+
+    async def user(self, id: str) -> User | None:
+        record = await self._store.get("user", id)
+        return user_of(record) if record else None
+
+    async def user_by_name(self, name: str) -> User | None:
+        record = await self._found("name_folded", name)
+        return user_of(record) if record else None
+
+    async def ensure_user(self, name: str) -> User:
+        """The user of that name; created, without a password, if there is none. Raises InvalidInput for a bad name."""
+        found = await self.user_by_name(name)
+        if found is not None:
+            return found
+        try:
+            return await self.create_user(name)
+        except Conflict:
+            found = await self.user_by_name(name)
+            if found is None:
+                raise
+            return found
+
+    async def users(self) -> Sequence[User]:
+        """All accounts, oldest first."""
+        return [user_of(r) for r in await self._all(Query(kind="user", order=("created",), limit=PAGE))]
+
+    async def settings_of(self, who: Identity) -> Mapping[str, str]:
+        """The caller's own defaults; empty when nothing was set."""
+        record = await self._store.get("user", who.user)
+        return dict(record.doc["settings"]) if record else {}
+
+    async def set_setting(self, who: Identity, key: str, value: str | None) -> None:
+        """Set one of the caller's defaults (``provider``, ``mood``); None removes it."""
+        if not _SETTING.fullmatch(key):
+            raise InvalidInput("unknown setting", field=key)
+
+        async def attempt() -> None:
+            record = await self._store.get("user", who.user)
+            if record is None:
+                if value is None:
+                    return
+                doc: Mapping[str, Any] = _unclaimed_doc(who, self._now())
+            else:
+                doc = record.doc
+            settings = {k: v for k, v in doc["settings"].items() if k != key}
+            if value is not None:
+                settings[key] = value
+            if settings != doc["settings"]:
+                changed = {**doc, "settings": settings}
+                await self._store.apply([Put("user", who.user, changed, record.version if record else 0)])
+
+        await retrying(attempt)
+
+    async def verify_password(self, login: str, password: str) -> User | None:
+        """The account that an e-mail address or a user name and its password open; None if they do not.
+
+        Takes as long for a login that nobody has. A hash made with older parameters is renewed.
+        """
+        record = await self._found("email_folded" if "@" in login else "name_folded", login)
+        stored = record.doc["password_hash"] if record else None
+        if not await self._passwords.matches(stored, password) or record is None:
+            return None
+        if self._passwords.outdated(record.doc["password_hash"]):
+            renewed = {**record.doc, "password_hash": await self._passwords.hash(password)}
+            try:
+                await self._store.apply([Put("user", record.id, renewed, record.version)])
+            except StaleWrite:  # somebody changed the account meanwhile; the next login renews the hash
+                return await self.user(record.id)
+            record = replace(record, doc=renewed, version=record.version + 1)
+        return user_of(record)
+
+    async def create_key(
+        self,
+        user: User,
+        name: str,
+        *,
+        platform: str | None = None,
+        scopes: Sequence[str] = (),
+        expires: datetime | None = None,
+    ) -> tuple[ApiKey, str]:
+        """Create a key; the second value, ``bsk_<id>_<secret>``, exists nowhere else and cannot be had again.
+
+        ``scopes`` limits the key (see ``Identity``); ``expires`` is an aware time in the future. Raises InvalidInput.
+        """
+        now = self._now()
+        for scope in scopes:
+            if not _SCOPE.fullmatch(scope):
+                raise InvalidInput("a scope is a name of small letters, digits, '-', '_' and '.'", field="scopes")
+        if expires is not None and expires <= now:
+            raise InvalidInput("the time of expiry has passed", field="expires")
+        secret = "".join([secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH)])
+        key = ApiKey(
+            id=self._new_id().replace("-", ""),
+            user=user.id,
+            user_name=user.name,
+            name=_label(name, "name"),
+            digest=hashlib.sha256(secret.encode()).hexdigest(),
+            platform=None if platform is None else _label(platform, "platform"),
+            scopes=tuple(dict.fromkeys(scopes)),
+            created_at=now,
+            expires_at=None if expires is None else moment(stamp(expires)),
+        )
+        await self._store.apply([Put("api_key", key.id, key_doc(key), 0)])
+        return replace(key, version=1), f"bsk_{key.id}_{secret}"
+
+    async def api_key(self, id: str) -> ApiKey | None:
+        record = await self._store.get("api_key", id)
+        return key_of(record) if record else None
+
+    async def keys(self, user: str | None = None) -> Sequence[ApiKey]:
+        """The keys of one user, by id, or all; oldest first, revoked and expired ones included."""
+        where = (("user", (user,)),) if user is not None else ()
+        found = await self._all(Query(kind="api_key", where=where, order=("created",), limit=PAGE))
+        return [key_of(r) for r in found]
+
+    async def revoke_key(self, id: str) -> ApiKey:
+        """End a key for good, from the next request on. Quiet when it is revoked already; NotFound if there is none."""
+
+        async def attempt() -> ApiKey:
+            key = await self.api_key(id)
+            if key is None:
+                raise NotFound("API key not found")
+            if key.revoked_at is not None:
+                return key
+            revoked = replace(key, revoked_at=self._now())
+            await self._store.apply([Put("api_key", id, key_doc(revoked), key.version)])
+            return replace(revoked, version=key.version + 1)
+
+        return await retrying(attempt)
+
+    async def is_empty(self) -> bool:
+        """Whether there is neither a user nor a key."""
+        found = [await self._store.find(Query(kind=kind, limit=1)) for kind in ("user", "api_key")]
+        return not any(found)
+
+    async def _found(self, field: str, value: str) -> Record | None:
+        folded = _folded(value)
+        if not folded.isprintable():  # nobody has it, and a store need not be able to ask for it
+            return None
+        found = await self._store.find(Query(kind="user", where=((field, (folded,)),), limit=1))
+        return found[0] if found else None
+
+    async def _all(self, query: Query) -> list[Record]:
+        found: list[Record] = []
+        while True:
+            page = await self._store.find(query)
+            found += page
+            if len(page) < query.limit:
+                return found
+            query = replace(query, after=(page[-1].doc["created"], page[-1].id))
+
+
+def user_doc(user: User) -> dict[str, Any]:
+    return {
+        "name": user.name,
+        "name_folded": _folded(user.name),
+        "email": user.email,
+        "email_folded": None if user.email is None else _folded(user.email),
+        "password_hash": user.password_hash,
+        "role": user.role,
+        "settings": user.settings,
+        "created": stamp(user.created_at),
+    }
+
+
+def _unclaimed_doc(who: Identity, now: datetime) -> dict[str, Any]:
+    """The record of a token's subject. Its name is only shown: it neither takes a user name nor is found by it."""
+    return {
+        "name": who.name or who.user,
+        "name_folded": None,
+        "email": None,
+        "email_folded": None,
+        "password_hash": None,
+        "role": "user",
+        "settings": {},
+        "created": stamp(now),
+    }
+
+
+def user_of(record: Record) -> User:
+    d = record.doc
+    return User(
+        id=record.id,
+        name=d["name"],
+        email=d["email"],
+        password_hash=d["password_hash"],
+        role=d["role"],
+        settings=dict(d["settings"]),
+        created_at=moment(d["created"]),
+        version=record.version,
+    )
+
+
+def key_doc(key: ApiKey) -> dict[str, Any]:
+    return {
+        "user": key.user,
+        "user_name": key.user_name,
+        "name": key.name,
+        "digest": key.digest,
+        "platform": key.platform,
+        "scopes": list(key.scopes),
+        "created": stamp(key.created_at),
+        "expires": None if key.expires_at is None else stamp(key.expires_at),
+        "revoked": None if key.revoked_at is None else stamp(key.revoked_at),
+    }
+
+
+def key_of(record: Record) -> ApiKey:
+    d = record.doc
+    return ApiKey(
+        id=record.id,
+        user=d["user"],
+        user_name=d["user_name"],
+        name=d["name"],
+        digest=d["digest"],
+        platform=d["platform"],
+        scopes=tuple(d["scopes"]),
+        created_at=moment(d["created"]),
+        expires_at=None if d["expires"] is None else moment(d["expires"]),
+        revoked_at=None if d["revoked"] is None else moment(d["revoked"]),
+        version=record.version,
+    )
+
+
+def _label(text: str, field: str) -> str:
+    text = text.strip()
+    if not text or len(text) > NAME_MAX or not text.isprintable():
+        raise InvalidInput(f"must be 1 to {NAME_MAX} printable characters", field=field)
+    return text
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text.strip()).casefold())

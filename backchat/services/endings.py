@@ -1,0 +1,137 @@
+"""How a run ends: what it said becomes a message, in one batch with the run, the conversation and the last event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from backchat.domain.conversation import Conversation
+from backchat.domain.message import Message, MessageStatus, Part, Reasoning, Text, ToolCall, Usage
+from backchat.domain.run import Failure, ReasoningDelta, Run, RunEnded, RunEvent, RunStatus, TextDelta, ToolCalled
+from backchat.errors import (
+    BackchatError,
+    Cancelled,
+    Internal,
+    Interrupted,
+    ProviderCredentials,
+    ProviderError,
+    ProviderRejected,
+    ProviderThrottled,
+    ProviderTimeout,
+)
+from backchat.ports.storage import Change
+from backchat.services.runstate import run_put
+from backchat.services.stored import conversation_put, message_put
+
+_MESSAGE_STATUS: dict[RunStatus, MessageStatus] = {
+    "completed": "complete",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "interrupted": "interrupted",
+}
+_ERRORS: dict[str, type[BackchatError]] = {
+    e.code: e
+    for e in (
+        Cancelled,
+        Internal,
+        Interrupted,
+        ProviderCredentials,
+        ProviderError,
+        ProviderRejected,
+        ProviderThrottled,
+        ProviderTimeout,
+    )
+}
+
+
+def failure_of(error: BackchatError) -> Failure:
+    return Failure(error.kind.value, error.code, str(error))
+
+
+def error_of(failure: Failure) -> BackchatError:
+    """The error that was kept as a failure."""
+    return _ERRORS.get(failure.code, Internal)(failure.message)
+
+
+@dataclass(slots=True)
+class Said:
+    """What a run has said so far."""
+
+    texts: list[str] = field(default_factory=list)
+    reasonings: list[str] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+
+    def add(self, event: RunEvent) -> None:
+        if type(event) is TextDelta:
+            self.texts.append(event.text)
+        elif type(event) is ReasoningDelta:
+            self.reasonings.append(event.text)
+        elif type(event) is ToolCalled:
+            self.calls.append(event.call)
+
+    def parts(self) -> tuple[Part, ...]:
+        parts: list[Part] = []
+        if reasoning := "".join(self.reasonings):
+            parts.append(Reasoning(reasoning))
+        if text := "".join(self.texts):
+            parts.append(Text(text))
+        return (*parts, *self.calls)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """The outcome of a run, and who gave it."""
+
+    status: RunStatus
+    provider: str
+    model: str
+    usage: Usage | None = None
+    failure: Failure | None = None
+    finish: str = "stop"
+
+    def changes(
+        self, run: Run, conversation: Conversation, said: Said, now: datetime, keep: timedelta
+    ) -> tuple[Run, Message | None, list[Change], RunEnded]:
+        """The ended run, the answer if anything was said, and what to apply together with the log's last event."""
+        parts = said.parts()
+        ended = replace(
+            run,
+            status=self.status,
+            provider=self.provider,
+            model=self.model,
+            usage=self.usage,
+            failure=self.failure,
+            ended_at=now,
+            expires_at=now + keep,
+        )
+        answer: Message | None = None
+        touched = replace(conversation, active_run=None, updated_at=now)
+        changes: list[Change] = [run_put(ended)]
+        if parts:
+            answer = Message(
+                id=run.answer,
+                conversation=conversation.id,
+                owner=conversation.owner,
+                seq=conversation.next_seq,
+                role="assistant",
+                parts=parts,
+                created_at=now,
+                parent=run.input,
+                status=_MESSAGE_STATUS[self.status],
+                run=run.id,
+                provider=self.provider,
+                model=self.model,
+                usage=self.usage,
+                metadata={"finish": self.finish} if self.finish != "stop" else {},
+            )
+            touched = replace(
+                touched,
+                leaf=answer.id,
+                next_seq=conversation.next_seq + 1,
+                messages=conversation.messages + 1,
+                characters=conversation.characters + len(answer.text),
+            )
+            changes.append(message_put(answer))
+        changes.append(conversation_put(touched))
+        last = RunEnded(self.status, run.answer if parts else None, self.provider, self.model, self.failure)
+        return ended, answer, changes, last

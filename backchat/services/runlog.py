@@ -1,0 +1,178 @@
+"""The event log of a run: committed before it is shown, readable from any position, while it grows and after.
+
+One record for each event, its id the run's id and the event's number. A number is written with ``expect=0``, so that
+two processes that both believe a run is theirs cannot both write it: the slower one gets StaleWrite and stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backchat.domain.message import ToolCall
+from backchat.domain.run import Failure, ReasoningDelta, RunEnded, RunEvent, StatusNote, TextDelta, ToolCalled
+from backchat.ports.storage import Change, Kind, Purge, Put, Query, Range, RecordStore
+
+EVENT = Kind(name="event", fields=("run",), partition="run")
+Numbered = tuple[int, RunEvent]
+PAGE = 500
+TAIL = 8
+
+
+def event_id(run: str, seq: int) -> str:
+    return f"{run}.{seq:08d}"
+
+
+def event_put(run: str, seq: int, event: RunEvent) -> Put:
+    return Put("event", event_id(run, seq), {"run": run, **_doc(event)}, 0)
+
+
+def events_purge(run: str) -> Purge:
+    """The change that drops the whole log of a run."""
+    return Purge("event", ranges=(Range("id", event_id(run, 0), run + "/"),))
+
+
+async def read_events(store: RecordStore, run: str, after: int, limit: int = PAGE) -> list[Numbered]:
+    """Committed events with numbers above ``after``, in order."""
+    ranges = (Range("id", event_id(run, after + 1), run + "/"),)
+    records = await store.find(Query(kind="event", ranges=ranges, limit=limit))
+    return [(int(r.id[-8:]), _event(r.doc)) for r in records]
+
+
+def _doc(event: RunEvent) -> dict[str, Any]:
+    match event:
+        case TextDelta(text):
+            return {"t": text}
+        case ReasoningDelta(text):
+            return {"r": text}
+        case StatusNote(text):
+            return {"s": text}
+        case ToolCalled(ToolCall(id, name, arguments)):
+            return {"call": [id, name, arguments]}
+        case RunEnded(status, message, provider, model, failure):
+            ended: dict[str, Any] = {"status": status, "message": message, "provider": provider, "model": model}
+            if failure is not None:
+                ended["failure"] = [failure.kind, failure.code, failure.message]
+            return {"end": ended}
+
+
+def _event(doc: Mapping[str, Any]) -> RunEvent:
+    if "t" in doc:
+        return TextDelta(doc["t"])
+    if "r" in doc:
+        return ReasoningDelta(doc["r"])
+    if "s" in doc:
+        return StatusNote(doc["s"])
+    if "call" in doc:
+        return ToolCalled(ToolCall(*doc["call"]))
+    end = doc["end"]
+    failure = Failure(*end["failure"]) if "failure" in end else None
+    return RunEnded(end["status"], end["message"], end["provider"], end["model"], failure)
+
+
+class RunLog:
+    """The log of a run that this process works on.
+
+    ``add`` takes events as they come and never waits. ``pump`` commits: whatever was added while the last commit ran
+    becomes the next one, neighbouring deltas as a single event. After a commit its events are shown to the readers that
+    are up to date; slower ones read the store, so a reader holds no memory here.
+    """
+
+    __slots__ = ("_closing", "_pending", "_store", "_tail", "_waiting", "_wake", "ended", "last", "run")
+
+    def __init__(self, store: RecordStore, run: str) -> None:
+        self._store, self.run = store, run
+        self.last = 0
+        self.ended = False
+        self._pending: list[RunEvent] = []
+        self._tail: deque[Numbered] = deque(maxlen=TAIL)
+        self._waiting: list[asyncio.Future[None]] = []
+        self._wake: asyncio.Future[None] | None = None
+        self._closing = False
+
+    def add(self, event: RunEvent) -> None:
+        self._pending.append(event)
+        if self._wake is not None:
+            self._wake.set_result(None)
+            self._wake = None
+
+    def close(self) -> None:
+        """No more events will be added; ``pump`` ends when what is pending is committed."""
+        self._closing = True
+        if self._wake is not None:
+            self._wake.set_result(None)
+            self._wake = None
+
+    async def pump(self) -> None:
+        """Commit until closed. Raises StaleWrite when another process has taken the run over."""
+        while True:
+            if not self._pending:
+                if self._closing:
+                    return
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+                continue
+            await self.commit(())
+
+    async def commit(self, more: Sequence[Change], last: RunEnded | None = None) -> None:
+        """Commit what is pending, and ``last`` as the end, in one batch with ``more``."""
+        events = _merged(self._pending)
+        self._pending = []
+        if last is not None:
+            events.append(last)
+        numbered = list(enumerate(events, self.last + 1))
+        await self._store.apply([*more, *[event_put(self.run, n, e) for n, e in numbered]])
+        self._tail.extend(numbered)
+        if numbered:
+            self.last = numbered[-1][0]
+        self.ended = last is not None
+        self._show()
+
+    def abandon(self) -> None:
+        """Let the readers go on with the store: this process no longer works on the run."""
+        self.ended = True
+        self._show()
+
+    def _show(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def changed(self) -> None:
+        """Wait for the next commit."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
+
+    async def since(self, after: int) -> Sequence[Numbered]:
+        """Committed events above ``after``: from the tail if it reaches back that far, else from the store."""
+        if self._tail and self._tail[0][0] <= after + 1:
+            return [pair for pair in self._tail if pair[0] > after]
+        return await read_events(self._store, self.run, after)
+
+
+def _merged(events: Sequence[RunEvent]) -> list[RunEvent]:
+    """Neighbouring text deltas as one, neighbouring reasoning deltas as one."""
+    if len(events) < 2:
+        return list(events)
+    merged: list[RunEvent] = []
+    texts: list[str] = []
+    kind: type[TextDelta] | type[ReasoningDelta] | None = None
+    for event in events:
+        if type(event) is TextDelta or type(event) is ReasoningDelta:
+            if type(event) is not kind and kind is not None:
+                merged.append(kind("".join(texts)))
+                texts = []
+            kind = type(event)
+            texts.append(event.text)
+            continue
+        if kind is not None:
+            merged.append(kind("".join(texts)))
+            texts, kind = [], None
+        merged.append(event)
+    if kind is not None:
+        merged.append(kind("".join(texts)))
+    return merged

@@ -1,0 +1,236 @@
+"""Runs in this process: they belong to the server, not to the request that asked for them.
+
+A run is a task that works, a log that grows, and any number of readers. What several processes on one store need from
+each other (who still lives, who is asked to stop) is in ``backchat.services.workers``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from backchat.domain.conversation import Conversation
+from backchat.domain.identity import Identity
+from backchat.domain.message import Message
+from backchat.domain.run import Run, RunEnded
+from backchat.errors import BackchatError, Draining, Expired, NotFound, RunInProgress
+from backchat.ports.storage import Put, RecordStore
+from backchat.services.access import require_owner
+from backchat.services.endings import error_of
+from backchat.services.runlog import Numbered, RunLog, read_events
+from backchat.services.runstate import run_of
+from backchat.services.stored import message_of
+
+POLL = 0.2
+Reason = Literal["cancelled", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTimes:
+    """``keep``: how long an ended run can be replayed. ``wait``: how long a send waits for the running reply.
+
+    ``limit``: how long a run may take. ``lease``: how long a silent process keeps its runs.
+    """
+
+    keep: timedelta = timedelta(days=1)
+    wait: timedelta = timedelta(seconds=30)
+    limit: timedelta = timedelta(minutes=10)
+    lease: timedelta = timedelta(seconds=15)
+
+
+class LiveRun:
+    """A run that this process works on."""
+
+    __slots__ = ("answer", "error", "finishing", "log", "reason", "run", "task")
+
+    def __init__(self, run: Run, log: RunLog) -> None:
+        self.run = run
+        self.log = log
+        self.answer: Message | None = None
+        self.error: BackchatError | None = None
+        self.reason: Reason | None = None
+        self.finishing = False
+        self.task: asyncio.Task[None] | None = None
+
+    def stop(self, reason: Reason) -> None:
+        """Ask the work to end early. Without effect once the end is being written."""
+        if self.reason is None and not self.finishing and self.task is not None:
+            self.reason = reason
+            self.task.cancel()
+
+
+class Runs:
+    """The runs of one process, and the readers' side of everybody's.
+
+    ``lost`` are runs whose end could not be written, because the store failed: ``Workers.recover`` writes it.
+    """
+
+    def __init__(self, store: RecordStore, worker: str, times: RunTimes) -> None:
+        self.store, self.worker, self.times = store, worker, times
+        self.live: dict[str, LiveRun] = {}
+        self.lost: set[str] = set()
+        self.draining = False
+
+    def refuse_if_draining(self) -> None:
+        if self.draining:
+            raise Draining("the server is shutting down", retry_after=5)
+
+    def start(self, run: Run, work: Callable[[LiveRun], Awaitable[None]]) -> LiveRun:
+        """Own a run that is stored already: work on it in a task of its own."""
+        live = LiveRun(run, RunLog(self.store, run.id))
+        self.live[run.id] = live
+        live.task = asyncio.create_task(self._work(live, work), name=f"run {run.id}")
+        return live
+
+    async def _work(self, live: LiveRun, work: Callable[[LiveRun], Awaitable[None]]) -> None:
+        try:
+            await work(live)
+        except BaseException:
+            self.lost.add(live.run.id)
+            raise
+        finally:
+            self.live.pop(live.run.id, None)
+            live.log.abandon()
+
+    # ---- readers ----------------------------------------------------------------------------------------------------
+
+    async def open(self, who: Identity, id: str) -> Run:
+        """Raises NotFound, or NotOwned for somebody else's."""
+        record = await self.store.get("run", id)
+        run = run_of(record) if record else None
+        require_owner(who, run, "run")
+        assert run is not None
+        return run
+
+    async def replayable(self, who: Identity, id: str) -> Run:
+        """Like ``open``; raises Expired when the events of the run are gone."""
+        run = await self.open(who, id)
+        if run.status != "running" and run.expires_at is None:
+            raise Expired("the events of this run are no longer kept; its message is")
+        return run
+
+    async def follow(self, id: str, after: int = 0) -> AsyncGenerator[Sequence[Numbered], None]:
+        """The events of a run above ``after`` in batches as they are committed, up to and including its end.
+
+        Ends without one only if the run is deleted meanwhile.
+        """
+        position, live = after, self.live.get(id)
+        while True:
+            if live is None:
+                batch: Sequence[Numbered] = await read_events(self.store, id, position)
+            elif live.log.last > position:
+                batch = await live.log.since(position)
+            elif live.log.ended:
+                live, batch = None, ()
+                continue
+            else:
+                await live.log.changed()
+                continue
+            if batch:
+                yield batch
+                position, last = batch[-1]
+                if type(last) is RunEnded:
+                    return
+            elif live is None:
+                record = await self.store.get("run", id)
+                if record is None or record.doc["status"] != "running":
+                    if await read_events(self.store, id, position, 1):
+                        continue
+                    return
+                await asyncio.sleep(POLL)
+
+    async def result(self, id: str) -> tuple[Run, Message | None]:
+        """Wait for the end of a run; the message is None if the model said nothing.
+
+        Raises what the run failed with; NotFound if it was deleted meanwhile.
+        """
+        live = self.live.get(id)
+        if live is not None:
+            await self._end_of(live)
+            if live.error is not None:
+                raise live.error
+            if live.answer is not None:
+                return live.run, live.answer
+        run = await self._ended(id)
+        if run is None:
+            raise NotFound("the conversation was deleted while its reply was being made")
+        if run.failure is not None:
+            raise error_of(run.failure)
+        message = await self.store.get("message", run.answer)
+        return run, message_of(message) if message is not None else None
+
+    async def _end_of(self, live: LiveRun) -> None:
+        while not live.log.ended:
+            await live.log.changed()
+
+    async def _ended(self, id: str) -> Run | None:
+        """The run once no process works on it any more."""
+        while True:
+            record = await self.store.get("run", id)
+            if record is None:
+                return None
+            if record.doc["status"] != "running":
+                return run_of(record)
+            await asyncio.sleep(POLL)
+
+    # ---- stopping ---------------------------------------------------------------------------------------------------
+
+    async def cancel(self, who: Identity, id: str) -> Run:
+        """Stop a run, wherever it is worked on, and wait until it has ended. One that has ended is left alone."""
+        run = await self.open(who, id)
+        if run.status == "running":
+            await self._stop(run)
+        return await self.open(who, id)
+
+    async def stop_on(self, conversation: Conversation) -> None:
+        """Cancel the conversation's active run, if there is one, and wait until it has ended."""
+        if conversation.active_run is not None:
+            record = await self.store.get("run", conversation.active_run)
+            if record is not None:
+                await self._stop(run_of(record))
+
+    async def _stop(self, run: Run) -> None:
+        live = self.live.get(run.id)
+        if live is not None:
+            live.stop("cancelled")
+            await self._end_of(live)
+        else:
+            await self.store.apply([Put("cancel", run.id, {"worker": run.worker})])
+            await self._ended(run.id)
+
+    async def busy(self, conversation: Conversation) -> bool:
+        """Whether a run is active on the conversation."""
+        if conversation.active_run is None:
+            return False
+        record = await self.store.get("run", conversation.active_run)
+        return record is not None and record.doc["status"] == "running"
+
+    async def idle(self, conversation: Conversation) -> None:
+        """Wait until the conversation's active run has ended; RunInProgress after ``times.wait``."""
+        if not await self.busy(conversation):
+            return
+        assert conversation.active_run is not None
+        try:
+            async with asyncio.timeout(self.times.wait.total_seconds()):
+                live = self.live.get(conversation.active_run)
+                if live is not None:
+                    await self._end_of(live)
+                await self._ended(conversation.active_run)
+        except TimeoutError:
+            raise RunInProgress("the previous reply of this conversation is still running") from None
+
+    async def drain(self, seconds: float) -> None:
+        """Start nothing new, give what runs this many seconds, interrupt the rest. Nothing that was said is lost."""
+        self.draining = True
+        tasks = {live.task for live in self.live.values() if live.task is not None}
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=seconds)
+            for live in list(self.live.values()):
+                live.stop("interrupted")
+            if late:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait(late)

@@ -1,0 +1,156 @@
+"""Conversations and messages as records: the only place that knows their stored form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from backchat.domain.conversation import Conversation
+from backchat.domain.message import Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from backchat.domain.times import moment, stamp
+from backchat.ports.storage import Kind, Put, Record
+
+CONVERSATION = Kind(
+    name="conversation",
+    fields=("owner", "updated", "channel", "messages"),
+    text=("title",),
+    within=("owner",),
+    indexes=(("owner", "updated"),),
+    partition="owner",
+)
+MESSAGE = Kind(
+    name="message",
+    fields=("conversation", "owner", "seq"),
+    text=("text",),
+    within=("owner",),
+    unique=(("conversation", "seq"),),
+    partition="conversation",
+)
+
+
+def conversation_put(c: Conversation) -> Put:
+    """Store a conversation as the successor of the version it carries; version 0 is a new one."""
+    doc = {
+        "owner": c.owner,
+        "title": c.title,
+        "created": stamp(c.created_at),
+        "updated": stamp(c.updated_at),
+        "channel": c.channel,
+        "leaf": c.leaf,
+        "next_seq": c.next_seq,
+        "messages": c.messages,
+        "characters": c.characters,
+        "active_run": c.active_run,
+        "metadata": c.metadata,
+    }
+    return Put("conversation", c.id, doc, c.version)
+
+
+def conversation_of(record: Record) -> Conversation:
+    d = record.doc
+    return Conversation(
+        id=record.id,
+        owner=d["owner"],
+        title=d["title"],
+        created_at=moment(d["created"]),
+        updated_at=moment(d["updated"]),
+        channel=d["channel"],
+        leaf=d["leaf"],
+        next_seq=d["next_seq"],
+        messages=d["messages"],
+        characters=d["characters"],
+        active_run=d["active_run"],
+        metadata=d["metadata"],
+        version=record.version,
+    )
+
+
+def message_put(m: Message) -> Put:
+    """Store a message as the successor of the version it carries. A plain text message keeps its text only once."""
+    doc: dict[str, Any] = {
+        "conversation": m.conversation,
+        "owner": m.owner,
+        "seq": m.seq,
+        "role": m.role,
+        "text": m.text,
+        "created": stamp(m.created_at),
+        "parent": m.parent,
+        "status": m.status,
+    }
+    if not (len(m.parts) == 1 and type(m.parts[0]) is Text):
+        doc["parts"] = [_part_doc(p) for p in m.parts]
+    for name in ("author", "run", "provider", "model"):
+        if (value := getattr(m, name)) is not None:
+            doc[name] = value
+    if m.usage is not None:
+        doc["usage"] = usage_doc(m.usage)
+    if m.metadata:
+        doc["metadata"] = m.metadata
+    return Put("message", m.id, doc, m.version)
+
+
+def message_of(record: Record) -> Message:
+    d = record.doc
+    get = d.get
+    parts = get("parts")
+    usage = get("usage")
+    return Message(
+        id=record.id,
+        conversation=d["conversation"],
+        owner=d["owner"],
+        seq=d["seq"],
+        role=d["role"],
+        parts=(Text(d["text"]),) if parts is None else tuple([_part_of(p) for p in parts]),
+        created_at=moment(d["created"]),
+        parent=d["parent"],
+        status=d["status"],
+        author=get("author"),
+        run=get("run"),
+        provider=get("provider"),
+        model=get("model"),
+        usage=None if usage is None else usage_of(usage),
+        metadata=get("metadata") or {},
+        version=record.version,
+    )
+
+
+def usage_doc(u: Usage) -> dict[str, int]:
+    return {
+        "input": u.input_tokens,
+        "output": u.output_tokens,
+        "cached": u.cached_tokens,
+        "reasoning": u.reasoning_tokens,
+    }
+
+
+def usage_of(d: Mapping[str, int]) -> Usage:
+    return Usage(d["input"], d["output"], d["cached"], d["reasoning"])
+
+
+def _part_doc(part: Part) -> dict[str, str]:
+    match part:
+        case Text(text):
+            return {"type": "text", "text": text}
+        case Image(file, mime):
+            return {"type": "image", "file": file, "mime": mime}
+        case ToolCall(id, name, arguments):
+            return {"type": "tool_call", "id": id, "name": name, "arguments": arguments}
+        case ToolResult(call, content):
+            return {"type": "tool_result", "call": call, "content": content}
+        case Reasoning(text):
+            return {"type": "reasoning", "text": text}
+
+
+def _part_of(d: Mapping[str, str]) -> Part:
+    match d["type"]:
+        case "text":
+            return Text(d["text"])
+        case "image":
+            return Image(d["file"], d["mime"])
+        case "tool_call":
+            return ToolCall(d["id"], d["name"], d["arguments"])
+        case "tool_result":
+            return ToolResult(d["call"], d["content"])
+        case "reasoning":
+            return Reasoning(d["text"])
+    raise ValueError(f"unknown part type {d['type']!r}")

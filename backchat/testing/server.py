@@ -1,0 +1,83 @@
+"""A whole server in a test's own process: config in, HTTP client out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient, TestServer
+
+from backchat.app import build_app, now
+from backchat.config import load_config
+from backchat.plugins import Plugins
+from backchat.services.container import Services
+from backchat.web.keys import SERVICES
+
+MINIMAL: Mapping[str, Any] = {
+    "storage": {"use": "sqlite", "path": {"$data": "backchat.db"}},
+    "providers": {"echo": {"use": "echo"}},
+    "memory": {"use": "window", "size": 20},
+    "auth": [{"use": "apikey"}],
+    "dialects": ["chat"],
+}
+
+
+class Box:
+    """A running server. ``client`` speaks to it; ``services`` are what its dialects see."""
+
+    def __init__(self, client: TestClient[Any, Any], services: Services) -> None:
+        self.client = client
+        self.services = services
+
+    async def key(self, user: str = "ann", scopes: Sequence[str] = ()) -> dict[str, str]:
+        """Headers with a fresh API key of that user, who is made if need be."""
+        account = await self.services.accounts.ensure_user(user)
+        _, plaintext = await self.services.accounts.create_key(account, "test", scopes=tuple(scopes))
+        return {"Authorization": f"Bearer {plaintext}"}
+
+
+@asynccontextmanager
+async def running(
+    data: Path,
+    config: Mapping[str, Any] | None = None,
+    plugins: Sequence[object] = (),
+    clock: Callable[[], datetime] = now,
+) -> AsyncIterator[Box]:
+    """Serve ``config`` (sections replace those of ``MINIMAL``) with its data under ``data``.
+
+    ``plugins`` are registered beside the installed ones.
+    """
+
+    def load() -> Any:
+        file = data / "config.yml"
+        file.write_text(yaml.safe_dump({**MINIMAL, **(config or {})}), "utf-8")
+        return load_config(file, Plugins(plugins, from_entry_points=True), data=data)
+
+    app = build_app(await asyncio.to_thread(load), clock)
+    async with TestClient(TestServer(app)) as client:
+        yield Box(client, app[SERVICES])
+
+
+async def events(response: ClientResponse) -> list[tuple[str, int | None, dict[str, Any]]]:
+    """The (name, id, data) of every event of a stream, to its end."""
+    return parse_events(await response.read())
+
+
+def parse_events(body: bytes) -> list[tuple[str, int | None, dict[str, Any]]]:
+    """The events of a complete stream; comments are left out."""
+    found = []
+    for block in body.split(b"\n\n"):
+        fields = dict(
+            line.split(b": ", 1) for line in block.split(b"\n") if b": " in line and not line.startswith(b":")
+        )
+        if fields:
+            id = int(fields[b"id"]) if b"id" in fields else None
+            found.append((fields[b"event"].decode(), id, orjson.loads(fields[b"data"])))
+    return found

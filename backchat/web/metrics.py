@@ -1,0 +1,98 @@
+"""What ``/metrics`` shows, in Prometheus' text format."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from backchat.domain.message import Usage
+from backchat.domain.run import RunStatus
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The counters of one app (of this process; of all workers where prometheus' multiprocess mode is on)."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._registry = registry
+        self.requests = Counter(
+            "backchat_http_requests", "Requests by route and status.", ("method", "route", "status"), registry=registry
+        )
+        self.latency = Histogram(
+            "backchat_http_request_seconds",
+            "Time to the end of the answer; a stream's is its length.",
+            ("method", "route"),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.running = Gauge(
+            "backchat_runs_running", "Runs being worked on.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.runs = Counter("backchat_runs", "Runs by provider and status.", ("provider", "status"), registry=registry)
+        self.tokens = Counter(
+            "backchat_tokens", "Tokens as providers report them.", ("provider", "direction"), registry=registry
+        )
+        self.first = Histogram(
+            "backchat_time_to_first_token_seconds",
+            "From the start of a run to the first thing its model said.",
+            ("provider",),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.batches = Histogram(
+            "backchat_store_commit_batches",
+            "Calls of apply that one commit made durable; the count is the number of commits.",
+            registry=registry,
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+        )
+        self.streams = Gauge(
+            "backchat_open_streams", "Open event streams.", registry=registry, multiprocess_mode="livesum"
+        )
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            ProcessCollector(registry=registry)
+
+    def render(self) -> tuple[bytes, str]:
+        """The text and its content type."""
+        registry = self._registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        self.requests.labels(method, route, str(status)).inc()
+        self.latency.labels(method, route).observe(seconds)
+
+    def stream_opened(self) -> None:
+        self.streams.inc()
+
+    def stream_closed(self) -> None:
+        self.streams.dec()
+
+    def run_started(self) -> None:
+        self.running.inc()
+
+    def first_token(self, provider: str, seconds: float) -> None:
+        self.first.labels(provider).observe(seconds)
+
+    def run_ended(self, provider: str, status: RunStatus, usage: Usage | None) -> None:
+        self.running.dec()
+        self.runs.labels(provider, status).inc()
+        if usage is not None:
+            self.tokens.labels(provider, "input").inc(usage.input_tokens)
+            self.tokens.labels(provider, "output").inc(usage.output_tokens)
+
+    def committed(self, batches: int) -> None:
+        self.batches.observe(batches)

@@ -1,0 +1,44 @@
+"""What happens around every request: its id, its line in the log, its count."""
+
+from __future__ import annotations
+
+import re
+from time import perf_counter
+
+import structlog
+import uuid_utils
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from backchat.web.keys import METRICS, REQUEST_ID
+
+log = structlog.get_logger("backchat.access")
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+async def send_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    if REQUEST_ID in request:
+        response.headers["X-Request-ID"] = request[REQUEST_ID]
+
+
+@web.middleware
+async def requests(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request an id (its own ``X-Request-ID`` if that is harmless), log and count it.
+
+    The log line has the path without the query string, which may hold a token.
+    """
+    given = request.headers.get("X-Request-ID", "")
+    request[REQUEST_ID] = given if _ID.fullmatch(given) else str(uuid_utils.uuid7())
+    started = perf_counter()
+    status = 499
+    with structlog.contextvars.bound_contextvars(request=request[REQUEST_ID]):
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        finally:
+            seconds = perf_counter() - started
+            resource = request.match_info.route.resource
+            route = resource.canonical if resource is not None else "unmatched"
+            request.app[METRICS].request(request.method, route, status, seconds)
+            log.info("request", method=request.method, path=request.path, status=status, ms=round(seconds * 1000, 1))

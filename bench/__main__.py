@@ -1,0 +1,58 @@
+"""``python -m bench turns|ttft|streams|append|lists|idle|all``: measure, print Markdown, keep it in bench/results."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from bench import append, idle, lists, streams, ttft, turns
+from bench.arena import Options, workplace
+from bench.processes import RIG_CORE, TARGET_CORE, prepare_rig
+from bench.report import Report, environment, note
+
+MEASUREMENTS: dict[str, Callable[[Options], Coroutine[Any, Any, Report]]] = {
+    "turns": turns.measure,
+    "ttft": ttft.measure,
+    "streams": streams.measure,
+    "append": append.measure,
+    "lists": lists.measure,
+    "idle": idle.measure,
+}
+
+
+def parse(arguments: list[str]) -> tuple[list[str], Options]:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", nargs="+", choices=[*MEASUREMENTS, "all"])
+    parser.add_argument("--short", action="store_true", help="seconds, not minutes: to see that it works")
+    parser.add_argument("--rounds", type=int, help="how many interleaved rounds")
+    parser.add_argument("--ports", type=int, default=9100, help="the first of three ports to use (9100)")
+    parser.add_argument("--dir", type=Path, help="where data is kept meanwhile; a disk, not memory")
+    parser.add_argument("--prefilled", type=Path, help="lists: keep the filled store here and use it again")
+    given = parser.parse_args(arguments)
+    names = list(MEASUREMENTS) if "all" in given.what else given.what
+    return names, Options(given.short, given.ports, given.dir, given.rounds, given.prefilled)
+
+
+def main() -> int:
+    names, options = parse(sys.argv[1:])
+    if TARGET_CORE == RIG_CORE:
+        note("one core only: ratios hold, times do not")
+    prepare_rig()
+    failed = False
+    for name in names:
+        note(f"{name} ...")
+        with workplace(options.directory) as directory:
+            where = environment(directory)
+        report = uvloop.run(MEASUREMENTS[name](options))
+        report.publish(where)
+        failed = failed or bool(report.faults)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

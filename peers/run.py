@@ -1,0 +1,114 @@
+"""Run the tests in this folder against real servers that speak the protocols of backchat's providers.
+
+    python peers/run.py [arguments for pytest]
+
+Needs Python and a package index, nothing else: LiteLLM's proxy goes into an environment of its own (it pins packages
+that backchat does not), and backchat too, unless this interpreter has it already. Both live in ``.peers`` and are used
+again as long as the requirement stays the same. Everything runs on loopback; no model is called and no key is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+WORK = ROOT / ".peers"
+LITELLM = "litellm[proxy]==1.106.2"
+BACKCHAT = f"{ROOT}[test]"
+START = 180
+
+
+def environment(name: str, *requirement: str) -> Path:
+    """The folder of executables of a virtual environment that holds the requirement; made or completed if need be."""
+    home = WORK / name
+    programs = home / ("Scripts" if os.name == "nt" else "bin")
+    mark = home / "installed"
+    wanted = " ".join(requirement)
+    if not mark.exists() or mark.read_text() != wanted:
+        print(f"installing {wanted} into {home}", flush=True)
+        venv.create(home, with_pip=True, clear=True)
+        subprocess.run([programs / "python", "-m", "pip", "install", "-q", *requirement], check=True)
+        mark.write_text(wanted)
+    return programs
+
+
+def python_with_backchat() -> str:
+    if all(find_spec(name) for name in ("backchat", "pytest", "pytest_asyncio", "openai")):
+        return sys.executable
+    return str(environment("env-backchat", "-e", BACKCHAT) / "python")
+
+
+@contextmanager
+def litellm(key: str) -> Iterator[str]:
+    """A LiteLLM proxy; yields its address. Its output goes to ``.peers/litellm.log``."""
+    programs = environment("env-litellm", LITELLM)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "BACKCHAT_PEER_KEY": key,
+        "LITELLM_MASTER_KEY": key,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "NO_COLOR": "1",
+    }
+    command = [programs / "litellm", "--config", HERE / "litellm" / "config.yaml", "--telemetry", "False"]
+    log = WORK / "litellm.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            cwd=WORK,
+            env={**os.environ, **settings},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_for(f"http://127.0.0.1:{port}/health/liveliness", process, log)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    sys.exit(f"LiteLLM did not start:\n{log.read_text()[-4000:]}")
+
+
+def main() -> int:
+    WORK.mkdir(exist_ok=True)
+    (WORK / ".gitignore").write_text("*\n")
+    python = python_with_backchat()
+    key = f"sk-peer-{secrets.token_hex(16)}"
+    with litellm(key) as address:
+        settings = {"BACKCHAT_PEER_LITELLM": address, "BACKCHAT_PEER_KEY": key}
+        command = [python, "-m", "pytest", str(HERE), *sys.argv[1:]]
+        return subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

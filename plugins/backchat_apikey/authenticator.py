@@ -1,0 +1,70 @@
+"""Keys of the form ``bsk_<id>_<secret>``, looked up on every request, so that a revoked one ends with the next."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from marshmallow import RAISE, Schema
+
+from backchat.domain.identity import ApiKey, Identity
+from backchat.errors import InvalidCredentials
+from backchat.ports.auth import Credentials, KeyDirectory
+
+PREFIX = "bsk_"
+_KEY = re.compile(r"bsk_([A-Za-z0-9]{1,64})_([A-Za-z0-9]{1,128})")
+_NO_DIGEST = "0" * 64
+
+
+class SettingsSchema(Schema):
+    """There is nothing to set: keys live in the storage."""
+
+    class Meta:
+        unknown = RAISE
+
+
+class ApiKeyAuthenticator:
+    """Whatever begins with ``bsk_`` is its kind of token, in whichever header it came.
+
+    Unknown, wrong, expired and revoked keys are refused in the same words and compared in the same way.
+    """
+
+    def __init__(self, keys: KeyDirectory, now: Callable[[], datetime]) -> None:
+        self._keys, self._now = keys, now
+
+    async def identify(self, credentials: Credentials) -> Identity | None:
+        if not credentials.token.startswith(PREFIX):
+            return None
+        key = await self._valid(credentials.token)
+        if key is None:
+            raise InvalidCredentials("invalid or expired token")
+        return Identity(
+            user=key.user, name=key.user_name, key=key.id, platform=key.platform, scopes=frozenset(key.scopes)
+        )
+
+    async def _valid(self, token: str) -> ApiKey | None:
+        found = _KEY.fullmatch(token)
+        if found is None:
+            return None
+        key = await self._keys.api_key(found[1])
+        digest = hashlib.sha256(found[2].encode()).hexdigest()
+        same = hmac.compare_digest(digest, key.digest if key else _NO_DIGEST)
+        if key is None or not same or key.revoked_at is not None:
+            return None
+        return key if key.expires_at is None or self._now() < key.expires_at else None
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def open_apikey(
+    settings: Any, keys: KeyDirectory, *, now: Callable[[], datetime] = _utc_now
+) -> AsyncGenerator[ApiKeyAuthenticator, None]:
+    yield ApiKeyAuthenticator(keys, now)

@@ -1,0 +1,55 @@
+"""What goes out, as schemas: for the OpenAPI document only. ``shapes`` makes the answers themselves."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+
+class ReplySchema(Schema):
+    reply = fields.String(metadata={"description": "The complete answer."})
+    conversation_id = fields.String()
+    provider = fields.String(metadata={"description": "The provider that answered."})
+
+
+class ConversationSchema(Schema):
+    id = fields.String()
+    title = fields.String()
+    created_at = fields.DateTime()
+    last_active = fields.DateTime()
+    message_count = fields.Integer()
+    approx_tokens = fields.Integer(metadata={"description": "Characters divided by four."})
+    folder_id = fields.String(allow_none=True)
+    channel = fields.String()
+
+
+class ConversationsSchema(Schema):
+    conversations = fields.List(fields.Nested(ConversationSchema))
+
+
+class MessageSchema(Schema):
+    id = fields.String()
+    role = fields.String()
+    content = fields.String()
+    provider = fields.String(allow_none=True)
+    status = fields.String(metadata={"description": "complete, or why the text is only a part of an answer."})
+    created_at = fields.DateTime()
+
+
+class MessagesAnswerSchema(Schema):
+    conversation_id = fields.String()
+    messages = fields.List(fields.Nested(MessageSchema))
+
+
+class OkSchema(Schema):
+    ok = fields.Boolean()
+
+
+class TruncatedSchema(OkSchema):
+    conversation_id = fields.String()
+    keep_count = fields.Integer(metadata={"description": "Messages that were kept."})
+    deleted = fields.Integer()
+
+
+class CancelledSchema(OkSchema):
+    run_id = fields.String()
+    status = fields.String(metadata={"description": "completed if the reply had ended before."})

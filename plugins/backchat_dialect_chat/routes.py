@@ -1,0 +1,314 @@
+"""The handlers and routes of the chat dialect."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import orjson
+from aiohttp import web
+
+from backchat.domain.run import Run
+from backchat.errors import InvalidInput, NotConfigured
+from backchat.services.turns import Once, Say
+from backchat.web.dialect import Call, Dialect, Problem, Route
+from backchat.web.sse import stream as show
+from backchat_dialect_chat import answers, schemas, shapes
+
+WORDS = ("ollama", "groq", "google", "claude", "openai", "openrouter")
+MOODS = {
+    "serious": "Be professional and factual.",
+    "friendly": "Be warm and friendly.",
+    "normal": "Be balanced in tone.",
+}
+NO_WEB = "Web search is not set up on this server; answering without it."
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+async def send(call: Call) -> web.StreamResponse:
+    if "text/event-stream" in call.request.headers.get("Accept", ""):
+        return await stream(call)
+    run = await _say(call)
+    ended, answer = await call.services.runs.result(run.id)
+    return _json(
+        {
+            "reply": answer.text if answer else "",
+            "conversation_id": ended.conversation,
+            "provider": ended.provider,
+        }
+    )
+
+
+async def stream(call: Call) -> web.StreamResponse:
+    run = await _say(call)
+    return await _show(call, run, 0)
+
+
+async def resume(call: Call) -> web.StreamResponse:
+    run = await call.services.runs.replayable(call.who, call.path("run_id"))
+    after = call.query["after"]
+    if after is None:
+        header = call.request.headers.get("Last-Event-ID", "0")
+        if not re.fullmatch("[0-9]{1,9}", header):
+            raise InvalidInput("Not the number of an event.", field="header.Last-Event-ID")
+        after = int(header)
+    return await _show(call, run, after)
+
+
+async def cancel(call: Call) -> web.Response:
+    run = await call.services.runs.cancel(call.who, call.path("run_id"))
+    return _json({"ok": True, "run_id": run.id, "status": run.status})
+
+
+async def browse(call: Call) -> web.Response:
+    found = await call.services.conversations.browse(call.who, **call.query)
+    return _json({"conversations": [shapes.conversation(c) for c in found]})
+
+
+async def transcript(call: Call) -> web.Response:
+    id, limit = call.query["conversation_id"], call.query["limit"]
+    found = await call.services.conversations.transcript(call.who, id, limit=limit)
+    shown = [shapes.message(m) for m in found if m.role in ("user", "assistant")]
+    return _json({"conversation_id": id, "messages": shown})
+
+
+async def discard(call: Call) -> web.Response:
+    await call.services.conversations.discard(call.who, call.path("conversation_id"))
+    return _json({"ok": True})
+
+
+async def truncate(call: Call) -> web.Response:
+    id = call.path("conversation_id")
+    kept, deleted = await call.services.conversations.truncate(call.who, id, call.body["keep_count"])
+    return _json({"ok": True, "conversation_id": id, "keep_count": kept, "deleted": deleted})
+
+
+async def get_provider(call: Call) -> web.Response:
+    settings = await call.services.accounts.settings_of(call.who)
+    return _json({"provider": settings.get("provider", "default")})
+
+
+async def put_provider(call: Call) -> web.Response:
+    word = call.body["provider"]
+    _provider(call, word)
+    await call.services.accounts.set_setting(call.who, "provider", None if word == "default" else word)
+    return _json({"provider": word})
+
+
+async def get_mood(call: Call) -> web.Response:
+    settings = await call.services.accounts.settings_of(call.who)
+    return _json({"mood": settings.get("mood", "normal")})
+
+
+async def put_mood(call: Call) -> web.Response:
+    await call.services.accounts.set_setting(call.who, "mood", call.body["mood"])
+    return _json({"mood": call.body["mood"]})
+
+
+async def _say(call: Call) -> Run:
+    body = call.body
+    once = _once(call)
+    settings = await call.services.accounts.settings_of(call.who)
+    word = body["provider"] if body["provider"] != "default" else settings.get("provider", "default")
+    mood = body["mood"] or settings.get("mood", "normal")
+    return await call.services.turns.say(
+        call.who,
+        Say(
+            text=body["text"],
+            conversation=body["conversation_id"],
+            provider=_provider(call, word),
+            system=MOODS[mood],
+            images=[body["image"]] if body["image"] else [],
+            notes=[NO_WEB] if body["web"] else [],
+            options={"mood": mood, "web": body["web"]},
+            once=once,
+        ),
+    )
+
+
+def _once(call: Call) -> Once | None:
+    key = call.request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise InvalidInput("Must be 1 to 255 visible ASCII characters.", field="header.Idempotency-Key")
+    image = call.body["image"]
+    parts = {**call.body, "image": [image.mime, hashlib.sha256(image.data).hexdigest()] if image else None}
+    return Once(key, hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest())
+
+
+def _provider(call: Call, word: str) -> str | None:
+    """The configured provider for a word; None for the server's default."""
+    if word == "default":
+        return None
+    found = call.services.providers.find(word)
+    if found is not None:
+        return found.name
+    if word in WORDS:
+        raise NotConfigured(
+            f"Provider {word!r} is not configured on this server. Its owner can add it to the config file under "
+            f"'providers:', for instance as '{word}: {{use: {word}, ...}}'."
+        )
+    raise InvalidInput("No such provider.", field="body.provider")
+
+
+async def _show(call: Call, run: Run, after: int) -> web.StreamResponse:
+    frames = shapes.Frames(run, after)
+    return await show(call, run.id, frames, first=b"" if after else frames.meta())
+
+
+def _json(data: object, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(data), status=status, content_type="application/json")
+
+
+def render_error(problem: Problem, request: web.Request) -> web.Response:
+    """``{"detail": text}``; for 422 a list with the place of each field. Values are never repeated."""
+    detail: object = DETAILS.get(problem.code, problem.message)
+    if problem.status == 422:
+        detail = [
+            {"loc": list(f.loc), "msg": f.message, "type": "missing" if f.missing else "value_error"}
+            for f in problem.fields
+        ] or [{"loc": ["body"], "msg": problem.message, "type": problem.code}]
+    response = _json({"detail": detail}, problem.status)
+    if problem.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+DETAILS = {
+    "missing_credentials": "Authentication required",
+    "invalid_credentials": "Invalid or expired token",
+    "not_owned": "Conversation does not belong to this user",
+}
+_FAILS = {401: "No or no valid token", 422: "The input does not fit"}
+_OWNED = {**_FAILS, 403: "It belongs to another user", 404: "There is no such thing"}
+_SENDS = {
+    200: "The answer",
+    400: "The body is not JSON",
+    **_OWNED,
+    409: "The conversation is busy, the reply was cancelled, or the Idempotency-Key was used with another request",
+    413: "The body is too large",
+    502: "The provider failed",
+    503: "The provider is not configured, or the server is shutting down",
+    504: "The provider took too long",
+}
+_IDEMPOTENCY = {"Idempotency-Key": "Equal keys start one reply; every request with the key gets it."}
+
+ROUTES = [
+    Route(
+        method="POST",
+        path="/chat",
+        handler=send,
+        summary="Send a message; answers JSON, or a stream if Accept asks for text/event-stream",
+        body=schemas.SendSchema(),
+        answer=answers.ReplySchema(),
+        statuses=_SENDS,
+        headers=_IDEMPOTENCY,
+        streams=True,
+    ),
+    Route(
+        method="POST",
+        path="/chat/stream",
+        handler=stream,
+        summary="Send a message and stream the reply",
+        body=schemas.SendSchema(),
+        statuses=_SENDS,
+        headers=_IDEMPOTENCY,
+        streams=True,
+    ),
+    Route(
+        method="GET",
+        path="/chat/stream/{run_id}",
+        handler=resume,
+        summary="Stream a reply again, or on from where a stream broke",
+        query=schemas.ResumeSchema(),
+        statuses={200: "The events", **_OWNED},
+        headers={"Last-Event-ID": "Number of the last event that was received."},
+        streams=True,
+    ),
+    Route(
+        method="POST",
+        path="/chat/stream/{run_id}/cancel",
+        handler=cancel,
+        summary="Stop a reply; what it has said is kept",
+        answer=answers.CancelledSchema(),
+        statuses={200: "It has ended", **_OWNED},
+    ),
+    Route(
+        method="GET",
+        path="/chat/conversations",
+        handler=browse,
+        summary="List conversations, newest activity first",
+        query=schemas.ListSchema(),
+        answer=answers.ConversationsSchema(),
+        statuses={200: "The conversations", **_FAILS},
+    ),
+    Route(
+        method="GET",
+        path="/chat/messages",
+        handler=transcript,
+        summary="The newest messages of a conversation, oldest first",
+        query=schemas.MessagesSchema(),
+        answer=answers.MessagesAnswerSchema(),
+        statuses={200: "The messages", **_OWNED},
+    ),
+    Route(
+        method="DELETE",
+        path="/chat/conversations/{conversation_id}",
+        handler=discard,
+        summary="Delete a conversation and all its messages",
+        answer=answers.OkSchema(),
+        statuses={200: "Deleted", **_OWNED},
+    ),
+    Route(
+        method="POST",
+        path="/chat/conversations/{conversation_id}/truncate",
+        handler=truncate,
+        summary="Keep only the newest messages",
+        body=schemas.TruncateSchema(),
+        answer=answers.TruncatedSchema(),
+        statuses={200: "Truncated", 400: "The body is not JSON", **_OWNED, 409: "The conversation is busy"},
+    ),
+    Route(
+        method="GET",
+        path="/settings/default-ai",
+        handler=get_provider,
+        summary="The user's default provider",
+        answer=schemas.ProviderSettingSchema(),
+        statuses={200: "The setting", **_FAILS},
+    ),
+    Route(
+        method="PUT",
+        path="/settings/default-ai",
+        handler=put_provider,
+        summary="Set the user's default provider",
+        body=schemas.ProviderSettingSchema(),
+        answer=schemas.ProviderSettingSchema(),
+        statuses={200: "The setting", 400: "The body is not JSON", **_FAILS, 503: "It is not configured"},
+    ),
+    Route(
+        method="GET",
+        path="/settings/mood",
+        handler=get_mood,
+        summary="The user's default mood",
+        answer=schemas.MoodSettingSchema(),
+        statuses={200: "The setting", **_FAILS},
+    ),
+    Route(
+        method="PUT",
+        path="/settings/mood",
+        handler=put_mood,
+        summary="Set the user's default mood",
+        body=schemas.MoodSettingSchema(),
+        answer=schemas.MoodSettingSchema(),
+        statuses={200: "The setting", 400: "The body is not JSON", **_FAILS},
+    ),
+]
+
+DIALECT = Dialect(
+    name="chat",
+    mount="/api",
+    routes=ROUTES,
+    render_error=render_error,
+    statuses={"invalid_input": 422, "no_vision": 422, "not_owned": 403},
+)

@@ -1,0 +1,96 @@
+"""What goes out: values of the domain as the chat dialect shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from backchat.domain.conversation import Conversation
+from backchat.domain.message import Image, Message
+from backchat.domain.run import Failure, ReasoningDelta, Run, RunEnded, StatusNote, TextDelta, ToolCalled
+from backchat.domain.times import stamp
+from backchat.services.runlog import Numbered
+from backchat.web.sse import frame
+
+TEXT_LIMIT = 8192
+ERROR_LENGTH = 300
+_CODES = {"provider_timeout": "timeout", "cancelled": "cancelled", "interrupted": "interrupted"}
+
+
+def conversation(c: Conversation) -> dict[str, Any]:
+    return {
+        "id": c.id,
+        "title": c.title or "New conversation",
+        "created_at": stamp(c.created_at),
+        "last_active": stamp(c.updated_at),
+        "message_count": c.messages,
+        "approx_tokens": c.characters // 4,
+        "folder_id": None,
+        "channel": c.channel,
+    }
+
+
+def message(m: Message) -> dict[str, Any]:
+    images = "".join([f"\n[image: {p.mime}]" for p in m.parts if type(p) is Image])
+    return {
+        "id": m.id,
+        "role": m.role,
+        "content": m.text + images,
+        "provider": m.provider,
+        "status": m.status,
+        "created_at": stamp(m.created_at),
+    }
+
+
+def error_text(failure: Failure | None) -> str:
+    return f"Error: {failure.message if failure else 'the reply failed'}"[:ERROR_LENGTH]
+
+
+class Frames:
+    """Turns the events of one run into frames. Feed it from the run's first event; it leaves out those up to ``after``.
+
+    ``text``, everything said so far, rides along with a delta while it is short: sent with every delta of a long reply
+    it would cost the square of the reply's length. ``done.reply`` has it all.
+    """
+
+    def __init__(self, run: Run, after: int) -> None:
+        self._run, self._after = run, after
+        self._text: list[str] = []
+        self._length = 0
+        self._reasoning: list[str] = []
+
+    def meta(self) -> bytes:
+        run = self._run
+        data = {"type": "meta", "conversation_id": run.conversation, "provider": run.provider, "run_id": run.id}
+        return frame("meta", data, 0)
+
+    def __call__(self, batch: Sequence[Numbered]) -> bytes:
+        return b"".join([self._frame(seq, event) for seq, event in batch])
+
+    def _frame(self, seq: int, event: object) -> bytes:
+        match event:
+            case TextDelta(delta):
+                self._text.append(delta)
+                self._length += len(delta)
+                data: dict[str, Any] = {"type": "assistant", "delta": delta}
+                if self._length <= TEXT_LIMIT:
+                    data["text"] = "".join(self._text)
+            case ReasoningDelta(delta):
+                self._reasoning.append(delta)
+                data = {"type": "reasoning", "delta": delta, "text": "".join(self._reasoning)}
+            case StatusNote(text):
+                data = {"type": "status", "text": text}
+            case ToolCalled(call):
+                data = {"type": "tool_start", "name": call.name, "label": call.name.replace("_", " ")}
+            case RunEnded():
+                data = self._end(event)
+            case _:
+                return b""
+        return frame(data["type"], data, seq) if seq > self._after else b""
+
+    def _end(self, end: RunEnded) -> dict[str, Any]:
+        whose = {"conversation_id": self._run.conversation, "provider": end.provider}
+        if end.status == "completed":
+            return {"type": "done", "reply": "".join(self._text), **whose}
+        code = _CODES.get(end.failure.code, "provider_error") if end.failure else "provider_error"
+        return {"type": "error", "error": error_text(end.failure), "code": code, **whose}

@@ -1,0 +1,110 @@
+"""What went wrong upstream, as the errors of the port, with nothing secret in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import ceil, isfinite
+from typing import Any
+
+from orjson import JSONDecodeError, loads
+
+from backchat.errors import ProviderCredentials, ProviderError, ProviderRejected, ProviderThrottled, ProviderTimeout
+
+LONGEST_MESSAGE = 300
+_LONGEST_WAIT = 24 * 3600
+# What keys and tokens of the usual services look like, also where a service repeats a key with stars in it.
+_KEYLIKE = re.compile(
+    r"(?i)\b(?:sk|gsk|pk|rk|xai|key|hf|nvapi|bsk)[-_][\w*.-]{6,}|\bBearer\s+\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
+    r"|[\w-]*\*{4,}[\w-]*"
+)
+
+
+class Failures:
+    """Makes the errors of one provider. ``secrets`` never appear in one, nor does anything that looks like a key."""
+
+    __slots__ = ("_secrets",)
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = sorted({s for s in secrets if s}, key=len, reverse=True)
+
+    def answered(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+        """The error for an answer with a status other than 200; ``body`` may be cut off."""
+        return self._of(status, _message_in(body), _retry_after(headers))
+
+    def reported(self, error: Any) -> ProviderError:
+        """The error for an ``error`` object that came with status 200, as a rule in mid-stream."""
+        if not isinstance(error, dict):
+            return self._of(0, error if isinstance(error, str) else "", None)
+        codes = (error.get("status"), error.get("code"), error.get("type"))
+        message = error.get("message")
+        return self._of(next(filter(None, map(_status, codes)), 0), message if isinstance(message, str) else "", None)
+
+    def _of(self, status: int, message: str, retry_after: int | None) -> ProviderError:
+        reason = self.redacted(message)
+        reason = f": {reason}" if reason else ""
+        if status in (401, 403):
+            # Not the service's own words: they are about the key, and some repeat it.
+            return ProviderCredentials("the model service refused this server's credentials")
+        if status == 429:
+            return ProviderThrottled("the model service is limiting this server's requests", retry_after=retry_after)
+        if status in (408, 504):
+            return ProviderTimeout(f"the model service ran out of time (status {status})", retry_after=retry_after)
+        if 400 <= status < 500:
+            return ProviderRejected(f"the model service rejected the request (status {status}){reason}")
+        if status >= 500:
+            return ProviderError(f"the model service failed (status {status})", retry_after=retry_after)
+        if status:
+            return ProviderError(f"the model service gave an unexpected answer (status {status})")
+        return ProviderError(f"the model service reported an error{reason}")
+
+    def redacted(self, message: str) -> str:
+        """One line of at most 300 characters without keys."""
+        line = " ".join("".join([c if c.isprintable() else " " for c in message[:4096]]).split())
+        for secret in self._secrets:
+            line = line.replace(secret, "[key]")
+        line = _KEYLIKE.sub("[key]", line)
+        return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "\u2026"
+
+
+def _status(code: object) -> int:
+    """The HTTP status that an error's code stands for, 0 if it stands for none."""
+    if isinstance(code, str):
+        known = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "invalid_api_key": 401, "server_error": 500}
+        if code in known:
+            return known[code]
+        code = int(code) if code.isascii() and code.isdigit() and len(code) == 3 else 0
+    return code if isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600 else 0
+
+
+def _message_in(body: bytes) -> str:
+    """The message of an error body: ``{"error": {"message"}}``, ``{"error"}``, ``{"message"}`` or ``{"detail"}``."""
+    try:
+        found = loads(body)
+    except JSONDecodeError:
+        return ""
+    for key in ("error", "message", "detail"):
+        inner = found.get(key) if isinstance(found, dict) else None
+        if inner:
+            found = inner
+    return found if isinstance(found, str) else ""
+
+
+def _retry_after(headers: Mapping[str, str]) -> int | None:
+    """Seconds to wait, of ``Retry-After`` (seconds or a date) or OpenAI's ``retry-after-ms``."""
+    for name, unit in (("Retry-After", 1.0), ("retry-after-ms", 0.001)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            seconds = float(value) * unit
+        except ValueError:
+            try:
+                seconds = (parsedate_to_datetime(value).astimezone(UTC) - datetime.now(UTC)).total_seconds()
+            except (ValueError, OverflowError):
+                continue
+        if isfinite(seconds):
+            return min(max(ceil(seconds), 0), _LONGEST_WAIT)
+    return None

@@ -1,0 +1,157 @@
+"""The record store on one SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import orjson
+
+from backchat.errors import ConfigError
+from backchat.ports.checks import check_order, check_query, known_kind
+from backchat.ports.storage import Change, Kind, OnCommit, Query, Record
+from backchat_sqlite.changes import steps_of
+from backchat_sqlite.index import fold_all
+from backchat_sqlite.queries import Statement, count_statement, find_statement
+from backchat_sqlite.readers import Readers
+from backchat_sqlite.schema import make_private, prepare
+from backchat_sqlite.tables import Table
+from backchat_sqlite.writer import Writer
+
+Rows = Sequence[Sequence[Any]]
+
+
+class SqliteStore:
+    """A ``RecordStore``. Several processes may have the same file open; readers never see a part of a batch."""
+
+    def __init__(
+        self, kinds: Mapping[str, Kind], tables: Mapping[str, Table], writer: Writer, readers: Readers
+    ) -> None:
+        self._kinds = kinds
+        self._tables = tables
+        self._writer = writer
+        self._readers = readers
+
+    @classmethod
+    async def open(cls, settings: Mapping[str, Any], kinds: Sequence[Kind], on_commit: OnCommit) -> SqliteStore:
+        """Open with the settings that ``SqliteSettings`` loads. Raises ConfigError."""
+        tables = {kind.name: Table(kind) for kind in kinds}
+        writer = Writer(lambda: _open_writer(settings, tables), tables, on_commit)
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(writer.close)
+            await writer.start()
+            readers = await Readers.open(settings, tables)
+            opened.pop_all()
+        return cls({kind.name: kind for kind in kinds}, tables, writer, readers)
+
+    async def close(self) -> None:
+        """Write what is queued, then let go of the file."""
+        try:
+            await self._readers.close()
+        finally:
+            await self._writer.close()
+
+    async def get(self, kind: str, id: str) -> Record | None:
+        table = self._table(kind)
+        for doc, version in await self._readers.fetch(table.get, (id,)):
+            return Record(kind, id, orjson.loads(doc), version)
+        return None
+
+    async def find(self, query: Query) -> Sequence[Record]:
+        table = self._table(query.kind)
+        check_query(table.kind, query)
+        statement = find_statement(table, query)
+        if statement is None:
+            return []
+        rows = await self._rows(statement)
+        page = [Record(query.kind, id, orjson.loads(doc), version) for id, doc, version in rows]
+        check_order(query, page)
+        return page
+
+    async def count(self, query: Query) -> int:
+        table = self._table(query.kind)
+        check_query(table.kind, query)
+        statement = count_statement(table, query)
+        if statement is None:
+            return 0
+        rows = await self._rows(statement)
+        found: int = rows[0][0]
+        return found
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        await self._writer.apply(steps_of(self._kinds, self._tables, changes))
+
+    async def optimize(self) -> None:
+        """Leave nothing of deleted text in the file: merge the word indexes and empty the write-ahead log.
+
+        Deleted records are overwritten at once, but their words stay in the index until its parts are merged, and old
+        pages in the log until it is emptied. Takes seconds for a million messages, during which writes wait. Copies
+        made before a change of the schema (``<path>.before-...``) are not touched.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            fold_all(db, self._tables)
+            for table in self._tables.values():
+                if table.kind.text:
+                    db.execute(f"INSERT INTO {table.words} ({table.words}) VALUES ('optimize')")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+        await self._writer.run(work)
+
+    async def _rows(self, statement: Statement) -> Rows:
+        """The answer; from the word index only when that has everything that was written before.
+
+        What is written between bringing the index up to date and reading it makes the answer useless. The second time
+        both are done at once, on the writer's connection.
+        """
+        rows = await self._readers.fetch(statement.sql, statement.values)
+        if not _incomplete(statement, rows):
+            return rows
+        await self._writer.run(lambda db: fold_all(db, self._tables))
+        rows = await self._readers.fetch(statement.sql, statement.values)
+        if not _incomplete(statement, rows):
+            return rows
+
+        def work(db: sqlite3.Connection) -> Rows:
+            fold_all(db, self._tables)
+            return db.execute(statement.sql, statement.values).fetchall()
+
+        return await self._writer.run(work)
+
+    def _table(self, name: str) -> Table:
+        known_kind(self._kinds, name)
+        return self._tables[name]
+
+
+def _incomplete(statement: Statement, rows: Rows) -> bool:
+    return statement.indexed and bool(rows) and (rows[-1][0] is None or (len(rows[-1]) == 2 and bool(rows[-1][1])))
+
+
+def _open_writer(settings: Mapping[str, Any], tables: Mapping[str, Table]) -> sqlite3.Connection:
+    path = settings["path"]
+    make_private(path)
+    try:
+        db = sqlite3.connect(
+            path,
+            timeout=settings["busy_timeout"],
+            isolation_level=None,
+            cached_statements=512,
+            check_same_thread=False,
+        )
+    except sqlite3.Error as error:
+        raise ConfigError(f"storage.path: {error}") from error
+    try:
+        db.execute("PRAGMA journal_mode = WAL").fetchall()
+        db.execute(f"PRAGMA synchronous = {settings['synchronous']}")
+        db.execute(f"PRAGMA cache_size = {-1024 * settings['cache_mib']}")
+        db.execute("PRAGMA secure_delete = ON").fetchall()
+        prepare(db, path, tables)
+    except sqlite3.Error as error:
+        db.close()
+        raise ConfigError(f"storage.path: {error}") from error
+    except BaseException:
+        db.close()
+        raise
+    return db

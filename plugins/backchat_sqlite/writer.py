@@ -1,0 +1,209 @@
+"""The one writer: a thread with the only connection that writes, and natural group commit.
+
+Whatever ``apply`` calls arrive while a commit runs become the next transaction. There is no timer: a lone call is
+committed at once. What costs is the way to the thread and back, so a group comes back in one call into the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from backchat.errors import Unavailable
+from backchat.ports.storage import OnCommit
+from backchat_sqlite.changes import Changes, Step, is_single_statement
+from backchat_sqlite.index import fold_some
+from backchat_sqlite.tables import Table
+
+T = TypeVar("T")
+GROUP = 256
+"""Batches in one transaction at most; more of them would make the first wait longer and save little."""
+FOLD_IDLE = 1_000
+FOLD_BUSY = 10_000
+"""Rows waiting for the word index: how many are worth an idle moment, and how many are not to wait for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    steps: Sequence[Step]
+    done: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[T]):
+    """Work on the writer's connection that makes its own transaction."""
+
+    work: Callable[[sqlite3.Connection], T]
+    done: asyncio.Future[T]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The last thing in the queue."""
+
+
+Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
+
+
+class Writer:
+    """``open`` makes the connection; it is called in the thread."""
+
+    def __init__(
+        self, open: Callable[[], sqlite3.Connection], tables: Mapping[str, Table], on_commit: OnCommit
+    ) -> None:
+        self._open = open
+        self._tables = tables
+        self._on_commit = on_commit
+        self._queue: queue.SimpleQueue[Batch | Job[Any] | Stop] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, name="backchat-sqlite-writer", daemon=True)
+        self._closed = False
+        self._db: sqlite3.Connection
+        self._changes: Changes
+
+    async def start(self) -> None:
+        """Open the connection; raises what that raises."""
+        started: asyncio.Future[None] = self._loop.create_future()
+        self._queue.put(Job(lambda _: None, started))
+        self._thread.start()
+        await asyncio.wait((started, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        if self._ended.done():
+            started.cancel()
+            await self._ended
+
+    def apply(self, steps: Sequence[Step]) -> asyncio.Future[None]:
+        """Queue a batch; the future is done when it is durable, or raises what kept it from that."""
+        return self._submit(Batch, steps)
+
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Queue a job, to be done after all that is queued before it."""
+        done: asyncio.Future[T] = self._submit(Job, work)
+        return done
+
+    def _submit(self, item: Callable[[Any, asyncio.Future[Any]], Batch | Job[Any]], what: Any) -> asyncio.Future[Any]:
+        if self._closed:
+            raise Unavailable("the database is closed")
+        done: asyncio.Future[Any] = self._loop.create_future()
+        self._queue.put(item(what, done))
+        return done
+
+    async def close(self) -> None:
+        """Write what is queued and end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(Stop())
+        await asyncio.shield(self._ended)
+
+    # Everything below runs in the thread, except _settle.
+
+    def _run(self) -> None:
+        failure: BaseException | None = None
+        try:
+            self._db = self._open()
+            try:
+                self._changes = Changes(self._db)
+                self._changes.waiting = self._db.execute("SELECT count(*) FROM _changed").fetchone()[0]
+                self._serve()
+            finally:
+                self._db.close()
+        except Exception as error:  # whoever waits for the thread is told, whatever it is
+            failure = error
+        self._loop.call_soon_threadsafe(self._settle, [(self._ended, None, failure)], 0)
+
+    def _serve(self) -> None:
+        while True:
+            item: Batch | Job[Any] | Stop | None = self._queue.get()
+            group: list[Batch] = []
+            while type(item) is Batch:
+                group.append(item)
+                item = self._next() if len(group) < GROUP else None
+            if group:
+                self._commit(group)
+            if type(item) is Stop:
+                return
+            if type(item) is Job:
+                self._perform(item)
+            self._fold()
+
+    def _next(self) -> Batch | Job[Any] | Stop | None:
+        try:
+            return self._queue.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _commit(self, group: Sequence[Batch]) -> None:
+        execute = self._db.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            failures = [self._attempt(batch, lone=len(group) == 1) for batch in group]
+            committed = failures.count(None)
+            execute("COMMIT" if committed else "ROLLBACK")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                execute("ROLLBACK")
+            failures = [unavailable(error)] * len(group)
+            committed = 0
+        outcomes: list[Outcome] = [
+            (batch.done, None, failure) for batch, failure in zip(group, failures, strict=True)
+        ]
+        self._loop.call_soon_threadsafe(self._settle, outcomes, committed)
+
+    def _attempt(self, batch: Batch, *, lone: bool) -> Exception | None:
+        """Carry out one batch of a group. A failure undoes this batch alone and is returned."""
+        execute = self._db.execute
+        undone_anyway = lone or is_single_statement(batch.steps)
+        if not undone_anyway:
+            execute("SAVEPOINT batch")
+        try:
+            self._changes.carry_out(batch.steps)
+        except Exception as error:  # it belongs to the caller of this batch and must not reach its neighbours
+            if not self._db.in_transaction:
+                raise  # SQLite has given up the whole transaction (disk full, I/O error), so all of the group failed
+            if not undone_anyway:
+                execute("ROLLBACK TO batch")
+                execute("RELEASE batch")
+            return unavailable(error) if isinstance(error, sqlite3.Error) else error
+        if not undone_anyway:
+            execute("RELEASE batch")
+        return None
+
+    def _perform(self, job: Job[Any]) -> None:
+        result, failure = None, None
+        try:
+            result = job.work(self._db)
+        except Exception as error:  # it belongs to whoever waits for the job
+            failure = unavailable(error) if isinstance(error, sqlite3.Error) else error
+        self._loop.call_soon_threadsafe(self._settle, [(job.done, result, failure)], 0)
+
+    def _fold(self) -> None:
+        changes = self._changes
+        while changes.waiting >= FOLD_BUSY or (changes.waiting >= FOLD_IDLE and self._queue.empty()):
+            try:
+                folded = fold_some(self._db, self._tables)
+            except sqlite3.OperationalError:
+                return  # another process writes, or the disk is full: the rows stay marked, a search folds them
+            changes.waiting = changes.waiting - folded if folded else 0
+            if not self._queue.empty():
+                return
+
+    def _settle(self, outcomes: Sequence[Outcome], committed: int) -> None:
+        for done, result, failure in outcomes:
+            if done.cancelled():
+                continue
+            if failure is None:
+                done.set_result(result)
+            else:
+                done.set_exception(failure)
+        if committed:
+            self._on_commit(committed)
+
+
+def unavailable(error: sqlite3.Error) -> Unavailable:
+    """What a caller is told when SQLite cannot work. Its messages name tables and reasons, never values."""
+    return Unavailable(f"the database cannot be used: {error}")

@@ -1,0 +1,37 @@
+"""Guards around every test: nothing blocks the loop, no task is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from backchat.web.logs import set_up_logs
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    with blockbuster_ctx("backchat") as guard:
+        yield guard
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[None]:
+    """Log as the server does; pytest's own handlers come back afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    set_up_logs("json", "info")
+    root.handlers += handlers
+    yield
+    root.handlers, root.level = handlers, level
+
+
+@pytest.fixture(autouse=True)
+async def no_leaked_tasks() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    leaked = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not leaked, f"left behind: {leaked}"

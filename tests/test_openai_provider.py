@@ -1,0 +1,205 @@
+"""The chat-completions protocol: what is asked, and how an answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from marshmallow import ValidationError
+
+from backchat.domain.message import Reasoning, Text, ToolCall, ToolResult
+from backchat.errors import ProviderRejected
+from backchat.plugins import Plugins
+from backchat.ports.providers import Abilities, Citation, ImageData, ModelRequest, PromptMessage
+from backchat.testing.provider import WEATHER, ask, collect
+from backchat_openai.provider import OpenAIProvider, open_openai
+from backchat_openai.settings import GROQ, OPENAI, OPENROUTER, Preset, SettingsSchema
+from openai_upstream import Upstream, serve, text
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    async with serve() as upstream:
+        yield upstream
+        assert upstream.problems == []
+
+
+async def answer(upstream: Upstream, request: ModelRequest, preset: Preset = OPENAI, **section: Any) -> list[Any]:
+    settings = SettingsSchema(preset).load({"model": "m-1", "base_url": upstream.base_url, **section})
+    async with open_openai(settings) as provider:
+        return await collect(provider, request)
+
+
+# ---- what is asked
+
+
+async def test_asks_for_a_stream_with_usage(upstream: Upstream) -> None:
+    await answer(upstream, ask("hi"))
+    assert upstream.bodies == [
+        {
+            "model": "m-1",
+            "messages": [{"role": "user", "content": "hi"}],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+    ]
+    assert upstream.paths == ["/v1/chat/completions"]
+    assert "Authorization" not in upstream.requests[0]
+
+
+async def test_sends_every_kind_of_message(upstream: Upstream) -> None:
+    call = ToolCall("c1", "get_weather", '{"city": "Paris"}')
+    messages = [
+        PromptMessage("user", (Text("look "), ImageData("image/png", b"\x89PNG"), Text("here"))),
+        PromptMessage("assistant", (Reasoning("hm"), Text("I look."), call)),
+        PromptMessage("tool", (ToolResult("c1", "sunny"),)),
+        PromptMessage("assistant", (call,)),
+        PromptMessage("tool", (ToolResult("c1", "rain"),)),
+        PromptMessage("assistant", (Text("So "), Text("be it."))),
+        PromptMessage("user", (Text("thanks"),)),
+    ]
+    request = ModelRequest(messages=messages, system="Be brief.", citations=[Citation("notes", "tea")], tools=[WEATHER])
+    await answer(upstream, request)
+    sent = upstream.bodies[0]
+    called = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+    system, *rest = sent["messages"]
+    assert system["role"] == "system"
+    assert system["content"].startswith("Be brief.\n\n")
+    assert "[1] (notes) tea" in system["content"]
+    assert rest == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "look "},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}},
+                {"type": "text", "text": "here"},
+            ],
+        },
+        {"role": "assistant", "content": "I look.", "tool_calls": [called]},
+        {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
+        {"role": "assistant", "content": None, "tool_calls": [called]},
+        {"role": "tool", "tool_call_id": "c1", "content": "rain"},
+        {"role": "assistant", "content": "So be it."},
+        {"role": "user", "content": "thanks"},
+    ]
+    function = {"name": "get_weather", "description": WEATHER.description, "parameters": WEATHER.parameters}
+    assert sent["tools"] == [{"type": "function", "function": function}]
+
+
+@pytest.mark.parametrize(
+    ("preset", "expected"),
+    [
+        (OPENAI, {"max_completion_tokens": 9, "reasoning_effort": "low"}),
+        (GROQ, {"max_completion_tokens": 9, "reasoning_effort": "low"}),
+        (OPENROUTER, {"max_tokens": 9, "reasoning": {"effort": "low"}}),
+    ],
+)
+async def test_sends_the_options(upstream: Upstream, preset: Preset, expected: dict[str, Any]) -> None:
+    asked = replace(ask("hi"), model="m-2", reasoning="low", json_output=True, temperature=0.5, max_output_tokens=9)
+    await answer(upstream, asked, preset, extra_body={"seed": 7, "temperature": 1}, include_usage=False)
+    sent = upstream.bodies[0]
+    del sent["messages"], sent["stream"]
+    common = {"model": "m-2", "response_format": {"type": "json_object"}, "temperature": 0.5, "seed": 7}
+    assert sent == common | expected
+
+
+async def test_sends_its_headers_and_keeps_the_query(upstream: Upstream) -> None:
+    await answer(
+        upstream,
+        ask("hi"),
+        base_url=f"{upstream.base_url}/?api-version=3",
+        api_key="sk-1",
+        organization="org",
+        project="proj",
+        headers={"X-Title": "backchat"},
+    )
+    sent = upstream.requests[0]
+    wanted = {
+        "Authorization": "Bearer sk-1",
+        "OpenAI-Organization": "org",
+        "OpenAI-Project": "proj",
+        "X-Title": "backchat",
+    }
+    assert {name: sent.get(name) for name in wanted} == wanted
+    assert upstream.paths == ["/v1/chat/completions?api-version=3"]
+
+
+async def test_keeps_no_cookies(upstream: Upstream) -> None:
+    upstream.play(*text("a"), headers={"Content-Type": "text/event-stream", "Set-Cookie": "user=alice; Path=/"})
+    settings = SettingsSchema(OPENAI).load({"model": "m", "base_url": upstream.base_url})
+    async with open_openai(settings) as provider:
+        for _ in range(2):
+            await collect(provider, ask("hi"))
+    assert "Cookie" not in upstream.requests[1]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        PromptMessage("user", (Text("half a character: \ud83d"),)),
+        PromptMessage("assistant", (ImageData("image/png", b"1"),)),
+    ],
+)
+async def test_refuses_what_the_protocol_cannot_carry(upstream: Upstream, message: PromptMessage) -> None:
+    with pytest.raises(ProviderRejected):
+        await answer(upstream, ModelRequest(messages=[message]))
+    assert upstream.bodies == []
+
+
+# ---- settings
+
+
+def test_presets_differ_in_their_defaults_only() -> None:
+    import backchat_openai
+
+    offers = Plugins([backchat_openai]).providers
+    urls = {name: offers.pick(name).schema.load({"model": "m"}).base_url for name in offers}
+    assert urls == {
+        "openai": "https://api.openai.com/v1",
+        "groq": "https://api.groq.com/openai/v1",
+        "openrouter": "https://openrouter.ai/api/v1",
+    }
+    for component in offers.values():
+        assert all(field.metadata["description"] for field in component.schema.fields.values())
+
+
+async def test_abilities_and_model_are_as_configured() -> None:
+    section = {"model": "m-1", "vision": False, "tools": False, "reasoning": False}
+    async with open_openai(SettingsSchema(OPENAI).load(section)) as provider:
+        assert provider.abilities == Abilities(vision=False, tools=False, reasoning=False)
+        assert provider.model == "m-1"
+        assert isinstance(provider, OpenAIProvider)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {},
+        {"model": ""},
+        {"modell": "m"},
+        {"base_url": "ftp://host"},
+        {"base_url": "http://"},
+        {"base_url": "http://user:secret@host/v1"},
+        {"base_url": "http://host:port/v1"},
+        {"api_key": "sk-secret\n"},
+        {"api_key": ""},
+        {"headers": {"Authorization": "secret"}},
+        {"headers": {"X": "secret\r\nY: 1"}},
+        {"headers": {"X Y": "secret"}},
+        {"extra_body": {"messages": []}},
+        {"read_timeout": 0},
+        {"connect_timeout": -1},
+        {"max_tokens_field": "tokens"},
+    ],
+)
+def test_refuses_bad_settings_without_repeating_them(section: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        SettingsSchema(OPENAI).load(section if "model" in section or not section else {"model": "m", **section})
+    assert "secret" not in str(caught.value.normalized_messages())
+
+
+def test_settings_do_not_show_secrets() -> None:
+    section = {"model": "m", "api_key": "sk-secret", "headers": {"X-Key": "secret"}, "extra_body": {"user": "secret"}}
+    assert "secret" not in repr(SettingsSchema(OPENAI).load(section))

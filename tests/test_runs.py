@@ -1,0 +1,547 @@
+"""Durable replies, at the services: what is committed, who reads it, how it ends. The model is scripted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+
+from backchat.domain.identity import Identity
+from backchat.domain.message import Message, Text, ToolCall, Usage
+from backchat.domain.run import ReasoningDelta, Run, RunEnded, TextDelta
+from backchat.errors import (
+    Cancelled,
+    Draining,
+    Expired,
+    IdempotencyMismatch,
+    NotFound,
+    NotOwned,
+    ProviderError,
+    ProviderRejected,
+    ProviderTimeout,
+    RunInProgress,
+)
+from backchat.ports.memory import History
+from backchat.ports.providers import Abilities, Finish, ImageData, UsageReport
+from backchat.ports.storage import Change, Put, Query
+from backchat.services.conversations import Conversations
+from backchat.services.engine import Engine
+from backchat.services.kinds import KINDS
+from backchat.services.providers import Configured, Providers
+from backchat.services.runs import Runs, RunTimes
+from backchat.services.turns import Once, Say, Turns
+from backchat.services.workers import Workers
+from backchat.testing.memory_store import MemoryStore
+from backchat.testing.provider import ScriptedProvider
+
+ANN, BOB = Identity(user="ann"), Identity(user="bob")
+
+
+class Everything:
+    async def select(self, history: History) -> Sequence[Message]:
+        return await history.latest(1000)
+
+
+class Quiet:
+    """A meter that remembers how runs ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def run_started(self) -> None: ...
+    def first_token(self, provider: str, seconds: float) -> None: ...
+    def committed(self, batches: int) -> None: ...
+    def run_ended(self, provider: str, status: str, usage: Usage | None) -> None:
+        self.ended.append(status)
+
+
+class SlowStore(MemoryStore):
+    """Gives way before it commits, like a store that does I/O; ``hold`` stops commits until it is set."""
+
+    def __init__(self) -> None:
+        super().__init__(KINDS)
+        self.commits: list[Sequence[Change]] = []
+        self.hold: asyncio.Event | None = None
+        self.broken = False
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        await asyncio.sleep(0)
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.broken:
+            raise OSError("disk full")
+        await super().apply(changes)
+        self.commits.append(changes)
+
+
+class Node:
+    """The services of one process over a store that several may share."""
+
+    def __init__(self, store: SlowStore, *providers: ScriptedProvider, **times: timedelta) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+        ids = count(1)
+        self.store, self.meter = store, Quiet()
+        self.runs = Runs(store, f"worker-{id(self)}", RunTimes(**times))
+        self.conversations = Conversations(store, self.now, idle=self.runs.idle, stop=self.runs.stop_on)
+        engine = Engine(store=store, memory=Everything(), times=self.runs.times, meter=self.meter, now=self.now)
+        names = {p.name: Configured(p.name, p.name, p) for p in providers}
+        chain = Providers(names, providers[0].name, [p.name for p in providers[1:]])
+        self.turns = Turns(
+            store,
+            self.conversations,
+            self.runs,
+            engine,
+            chain,
+            now=self.now,
+            new_id=lambda: f"{id(self)}-{next(ids):06d}",
+        )
+        self.workers = Workers(store, self.runs, self.now)
+
+    def now(self) -> datetime:
+        self.time += timedelta(milliseconds=1)
+        return self.time
+
+    async def say(self, text: str, who: Identity = ANN, **more: Any) -> Run:
+        return await self.turns.say(who, Say(text=text, **more))
+
+    async def read(self, run: Run, after: int = 0) -> list[tuple[int, Any]]:
+        return [pair async for batch in self.runs.follow(run.id, after) for pair in batch]
+
+    async def texts(self, conversation: str, who: Identity = ANN) -> list[tuple[str, str, str]]:
+        found = await self.conversations.transcript(who, conversation, limit=100)
+        return [(m.role, m.text, m.status) for m in found]
+
+
+@pytest.fixture
+async def store() -> SlowStore:
+    return SlowStore()
+
+
+@asynccontextmanager
+async def node(store: SlowStore, *providers: ScriptedProvider, **times: timedelta) -> AsyncIterator[Node]:
+    made = Node(store, *(providers or (ScriptedProvider(["Hel", "lo"]),)), **times)
+    try:
+        yield made
+    finally:
+        store.hold, store.broken = None, False
+        await made.runs.drain(0)
+
+
+async def test_an_answer_is_a_message_and_a_log(store: SlowStore) -> None:
+    usage = Usage(7, 2)
+    call = ToolCall("c1", "look", "{}")
+    provider = ScriptedProvider([ReasoningDelta("hm"), "Hel", "lo", call, UsageReport(usage), Finish("length")])
+    async with node(store, provider) as one:
+        run = await one.say("hi")
+        log = await one.read(run)
+        ended, answer = await one.runs.result(run.id)
+    assert "".join(e.text for _, e in log if isinstance(e, TextDelta)) == "Hello"
+    assert [n for n, _ in log] == list(range(1, len(log) + 1))
+    assert isinstance(log[-1][1], RunEnded)
+    assert log[-1][1].status == ended.status == "completed"
+    assert answer is not None
+    assert (answer.text, answer.status, answer.usage, answer.parent) == ("Hello", "complete", usage, run.input)
+    assert [type(p).__name__ for p in answer.parts] == ["Reasoning", "Text", "ToolCall"]
+    assert answer.metadata == {"finish": "length"}
+    assert one.meter.ended == ["completed"]
+
+
+async def test_the_model_sees_the_conversation(store: SlowStore) -> None:
+    provider = ScriptedProvider(["one"], ["two"])
+    async with node(store, provider) as one:
+        run = await one.say("first", system="Be brief.")
+        await one.runs.result(run.id)
+        again = await one.say("second", conversation=run.conversation)
+        await one.runs.result(again.id)
+    seen = [(m.role, m.parts) for m in provider.requests[1].messages]
+    assert seen == [("user", (Text("first"),)), ("assistant", (Text("one"),)), ("user", (Text("second"),))]
+    assert provider.requests[0].system == "Be brief."
+
+
+async def test_nothing_is_shown_before_it_is_committed(store: SlowStore) -> None:
+    gate = asyncio.Event()
+    async with node(store, ScriptedProvider(["a", gate, "b"])) as one:
+        run = await one.say("hi")
+        reader = one.runs.follow(run.id)
+        shown = [e for _, e in await anext(reader)]
+        assert shown == [TextDelta("a")]
+        store.hold = asyncio.Event()
+        gate.set()
+        late = asyncio.ensure_future(anext(reader))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not late.done()
+        store.hold.set()
+        assert next(e for _, e in await late) == TextDelta("b")
+        await reader.aclose()
+
+
+async def test_what_comes_while_a_commit_runs_is_one_event(store: SlowStore) -> None:
+    gate = asyncio.Event()
+    async with node(store, ScriptedProvider(["a", gate, "b", "c", "d"])) as one:
+        run = await one.say("hi")
+        reader = one.runs.follow(run.id)
+        await anext(reader)
+        store.hold = asyncio.Event()
+        gate.set()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        store.hold.set()
+        rest = [e for batch in [b async for b in reader] for _, e in batch]
+    assert "".join(e.text for e in rest if isinstance(e, TextDelta)) == "bcd"
+    assert len(rest) <= 3  # the delta that was being committed, the others merged, the end
+
+
+async def test_any_number_of_readers_from_any_position(store: SlowStore) -> None:
+    gates = [asyncio.Event() for _ in range(30)]
+    turn = [step for n, gate in enumerate(gates) for step in (f"{n} ", gate)]
+    async with node(store, ScriptedProvider(turn)) as one:
+        run = await one.say("hi")
+        readers = [asyncio.ensure_future(one.read(run, after)) for after in (0, 0, 3, 29, 200)]
+        slow = one.runs.follow(run.id)
+        first = await anext(slow)
+        for gate in gates:
+            gate.set()
+            for _ in range(6):
+                await asyncio.sleep(0)
+        logs = [await r for r in readers[:4]]
+        behind = [*first, *[pair async for batch in slow for pair in batch]]
+        readers[4].cancel()
+    assert logs[0] == logs[1] == behind
+    assert len(logs[0]) == 31
+    assert logs[2] == logs[0][3:]
+    assert logs[3] == logs[0][29:]
+    async with node(store) as other:  # another process reads the same from the store
+        assert await other.read(run) == logs[0]
+        assert await other.read(run, 12) == logs[0][12:]
+
+
+async def test_cancel_keeps_what_was_said(store: SlowStore) -> None:
+    provider = ScriptedProvider(["half", asyncio.Event()])
+    async with node(store, provider) as one:
+        run = await one.say("hi")
+        await anext(one.runs.follow(run.id))
+        with pytest.raises(NotOwned):
+            await one.runs.cancel(BOB, run.id)
+        assert (await one.runs.cancel(ANN, run.id)).status == "cancelled"
+        assert (await one.runs.cancel(ANN, run.id)).status == "cancelled"
+        with pytest.raises(Cancelled):
+            await one.runs.result(run.id)
+        assert await one.texts(run.conversation) == [("user", "hi", "complete"), ("assistant", "half", "cancelled")]
+        assert provider.closed == 1
+        assert provider.open == 0
+
+
+@pytest.mark.parametrize("said", ["", "half"])
+async def test_a_failure_keeps_what_was_said_and_its_reason(store: SlowStore, said: str) -> None:
+    async with node(
+        store, ScriptedProvider([said, ProviderTimeout("too slow")] if said else [ProviderTimeout("too slow")])
+    ) as one:
+        run = await one.say("hi")
+        with pytest.raises(ProviderTimeout, match="too slow"):
+            await one.runs.result(run.id)
+        end = (await one.read(run))[-1][1]
+        expected = [("user", "hi", "complete"), *([("assistant", said, "failed")] if said else [])]
+        assert await one.texts(run.conversation) == expected
+    assert end.status == "failed"
+    assert end.failure.code == "provider_timeout"
+    async with node(store) as later:
+        with pytest.raises(ProviderTimeout, match="too slow"):
+            await later.runs.result(run.id)
+
+
+async def test_a_crash_of_a_provider_is_an_internal_error_without_its_words(store: SlowStore) -> None:
+    async with node(store, ScriptedProvider(["half", ValueError("sk-secret")])) as one:
+        run = await one.say("hi")
+        end = (await one.read(run))[-1][1]
+    assert end.failure.code == "internal"
+    assert "secret" not in end.failure.message
+
+
+async def test_a_run_may_not_take_for_ever(store: SlowStore) -> None:
+    async with node(store, ScriptedProvider(["half", asyncio.Event()]), limit=timedelta(milliseconds=20)) as one:
+        run = await one.say("hi")
+        with pytest.raises(ProviderTimeout):
+            await one.runs.result(run.id)
+        assert (await one.texts(run.conversation))[-1] == ("assistant", "half", "failed")
+
+
+async def test_fallback_before_the_first_token_only(store: SlowStore) -> None:
+    down = ScriptedProvider([ProviderError("down")], name="down")
+    late = ScriptedProvider(["half", ProviderError("cut")], name="late")
+    refused = ScriptedProvider([ProviderRejected("bad request")], name="refused")
+    spare = ScriptedProvider(["spare"], name="spare")
+    async with node(store, down, spare) as one:
+        ended, answer = await one.runs.result((await one.say("hi")).id)
+        assert answer is not None
+        assert (ended.provider, answer.provider, answer.text) == ("spare", "spare", "spare")
+        assert ended.model == "scripted-1"
+    for first, error in ((late, "cut"), (refused, "bad request")):
+        async with node(store, first, spare) as one:
+            with pytest.raises(ProviderError, match=error):
+                await one.runs.result((await one.say("hi")).id)
+
+
+async def test_a_fallback_that_cannot_see_is_skipped(store: SlowStore) -> None:
+    blind = ScriptedProvider(["blind"], name="blind", abilities=Abilities(vision=False))
+    down = ScriptedProvider([ProviderError("down")], name="down")
+    seeing = ScriptedProvider(["seen"], name="seeing")
+    picture = ImageData("image/png", b"\x89PNG" * 400_000)
+    async with node(store, down, blind, seeing) as one:
+        ended, _ = await one.runs.result((await one.say("look", images=[picture])).id)
+        assert ended.provider == "seeing"
+        assert seeing.requests[0].messages[-1].parts == (Text("look"), picture)
+        again = await one.say("and now?", conversation=ended.conversation, provider="blind")
+        await one.runs.result(again.id)
+    assert blind.requests[0].messages[0].parts == (Text("look"), Text("[image: image/png]"))
+
+
+async def test_wait_refuse_replace(store: SlowStore) -> None:
+    gate = asyncio.Event()
+    async with node(store, ScriptedProvider(["one", gate], ["two"], ["three"])) as one:
+        run = await one.say("1")
+        await anext(one.runs.follow(run.id))
+        more = {"conversation": run.conversation}
+        with pytest.raises(RunInProgress):
+            await one.say("2", busy="refuse", **more)
+        waiting = [asyncio.ensure_future(one.say(text, **more)) for text in ("2", "3")]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not any(w.done() for w in waiting)
+        gate.set()
+        for w in waiting:
+            await one.runs.result((await w).id)
+        assert [t[1] for t in await one.texts(run.conversation)] == ["1", "one", "2", "two", "3", "three"]
+    async with node(store, ScriptedProvider(["half", asyncio.Event()], ["instead"])) as one:
+        run = await one.say("1")
+        await anext(one.runs.follow(run.id))
+        instead = await one.say("2", conversation=run.conversation, busy="replace")
+        await one.runs.result(instead.id)
+        assert [t[1:] for t in await one.texts(run.conversation)] == [
+            ("1", "complete"),
+            ("half", "cancelled"),
+            ("2", "complete"),
+            ("instead", "complete"),
+        ]
+
+
+async def test_waiting_has_an_end(store: SlowStore) -> None:
+    async with node(store, ScriptedProvider(["half", asyncio.Event()]), wait=timedelta(milliseconds=10)) as one:
+        run = await one.say("1")
+        with pytest.raises(RunInProgress):
+            await one.say("2", conversation=run.conversation)
+
+
+async def test_a_hundred_equal_sends_are_one(store: SlowStore) -> None:
+    provider = ScriptedProvider(["once"])
+    async with node(store, provider) as one:
+        once = Once("key", "same")
+        runs = await asyncio.gather(*(one.say("hi", once=once) for _ in range(100)))
+        answers = [await one.runs.result(r.id) for r in runs]
+        assert len({a.id for _, a in answers if a}) == 1
+        assert len(provider.requests) == 1
+        assert await store.count(Query(kind="message")) == 2
+        with pytest.raises(IdempotencyMismatch):
+            await one.say("other", once=Once("key", "other"))
+        theirs = await one.say("hi", who=BOB, once=once)
+        assert theirs.id != runs[0].id
+    async with node(store, provider) as later:
+        assert (await later.say("hi", once=once)).id == runs[0].id
+
+
+async def test_deleting_stops_the_reply_and_leaves_nothing(store: SlowStore) -> None:
+    async with node(store, ScriptedProvider(["half", asyncio.Event()])) as one:
+        run = await one.say("hi", images=[ImageData("image/png", b"x" * 10)])
+        await anext(one.runs.follow(run.id))
+        with pytest.raises(NotOwned):
+            await one.conversations.discard(BOB, run.conversation)
+        await one.conversations.discard(ANN, run.conversation)
+        with pytest.raises(NotFound):
+            await one.runs.result(run.id)
+    for kind in KINDS:
+        assert await store.count(Query(kind=kind.name)) == 0, kind.name
+
+
+async def test_draining_takes_nothing_new_and_interrupts_the_rest(store: SlowStore) -> None:
+    gate = asyncio.Event()
+    async with node(store, ScriptedProvider(["quick", gate], ["slow", asyncio.Event()])) as one:
+        quick, slow = await one.say("1"), await one.say("2")
+        for run in (quick, slow):
+            await anext(one.runs.follow(run.id))
+        draining = asyncio.ensure_future(one.runs.drain(0.05))
+        await asyncio.sleep(0)
+        with pytest.raises(Draining):
+            await one.say("3")
+        gate.set()
+        await draining
+        assert (await one.runs.open(ANN, quick.id)).status == "completed"
+        assert (await one.texts(slow.conversation))[-1] == ("assistant", "slow", "interrupted")
+        assert (await one.read(slow))[-1][1].failure.code == "interrupted"
+
+
+async def _orphan(store: SlowStore, dead: Node) -> Run:
+    """A run whose process is gone: its task ends without a word."""
+    run = await dead.say("hi")
+    await anext(dead.runs.follow(run.id))
+    live = dead.runs.live[run.id]
+    store.broken = True
+    assert live.task is not None
+    live.task.cancel()
+    await asyncio.wait([live.task])
+    store.broken = False
+    return run
+
+
+async def test_orphans_of_a_dead_process_are_ended_by_another(store: SlowStore) -> None:
+    async with node(store, ScriptedProvider(["one ", "two", asyncio.Event()])) as dead, node(store) as alive:
+        await dead.workers.beat()  # the other one has no process yet, so only the lease tells
+        run = await _orphan(store, dead)
+        assert await alive.workers.recover() == 0
+        reader = asyncio.ensure_future(alive.read(run))
+        alive.time += timedelta(minutes=1)
+        assert await alive.workers.recover() == 1
+        assert await alive.workers.recover() == 0
+        assert await alive.texts(run.conversation) == [
+            ("user", "hi", "complete"),
+            ("assistant", "one two", "interrupted"),
+        ]
+        log = await reader
+        assert log[-1][1].status == "interrupted"
+        again = await alive.say("go on", conversation=run.conversation)
+        assert (await alive.runs.result(again.id))[0].status == "completed"
+
+
+async def test_a_process_that_was_only_slow_cannot_write_after_it_was_taken_over(store: SlowStore) -> None:
+    gate = asyncio.Event()
+    async with node(store, ScriptedProvider(["one", gate, "two", gate, "three"])) as slow, node(store) as other:
+        await slow.workers.beat()
+        run = await slow.say("hi")
+        await anext(slow.runs.follow(run.id))
+        other.time += timedelta(minutes=1)
+        assert await other.workers.recover() == 1
+        before = await other.read(run)
+        gate.set()
+        task = slow.runs.live[run.id].task
+        assert task is not None
+        await asyncio.wait([task])
+        assert await other.read(run) == before
+        assert (await other.texts(run.conversation))[-1] == ("assistant", "one", "interrupted")
+        assert (await slow.read(run)) == before
+
+
+@pytest.mark.parametrize(
+    ("process", "dead"),
+    [
+        ({}, False),
+        ({"started": 1.0}, True),  # its pid went to somebody else
+        ({"pid": 2**22 + 1}, True),
+        ({"pid": 2**22 + 1, "host": "elsewhere"}, False),
+    ],
+)
+async def test_a_dead_process_of_this_host_is_known_before_its_lease_ends(
+    store: SlowStore, process: dict[str, Any], dead: bool
+) -> None:
+    async with node(store, ScriptedProvider(["one", asyncio.Event()])) as gone, node(store) as alive:
+        await gone.workers.beat()
+        await alive.workers.beat()
+        await _orphan(store, gone)
+        record = await store.get("worker", gone.runs.worker)
+        assert record is not None
+        await store.apply([Put("worker", record.id, {**record.doc, **process})])
+        assert await alive.workers.recover() == dead
+
+
+async def test_cancel_reaches_a_run_of_another_process(store: SlowStore) -> None:
+    async with node(store, ScriptedProvider(["half", asyncio.Event()])) as one, node(store) as two, one.workers:
+        run = await one.say("hi")
+        await anext(one.runs.follow(run.id))
+        assert (await two.runs.cancel(ANN, run.id)).status == "cancelled"
+        assert await store.count(Query(kind="cancel")) == 0
+    assert (await two.texts(run.conversation))[-1] == ("assistant", "half", "cancelled")
+
+
+async def test_an_end_that_the_store_refused_is_written_later(store: SlowStore) -> None:
+    async with node(store, ScriptedProvider(["half", asyncio.Event()])) as one:
+        run = await _orphan(store, one)
+        assert one.runs.lost == {run.id}
+        assert await one.workers.recover() == 1
+        assert (await one.texts(run.conversation))[-1] == ("assistant", "half", "interrupted")
+        assert not one.runs.lost
+
+
+async def test_logs_are_kept_as_long_as_configured(store: SlowStore) -> None:
+    async with node(store, keep=timedelta(hours=1)) as one:
+        run = await one.say("hi", once=Once("k", "f"))
+        await one.runs.result(run.id)
+        await one.workers.sweep()
+        assert len(await one.read(await one.runs.replayable(ANN, run.id))) > 0
+        one.time += timedelta(hours=2)
+        await one.workers.sweep()
+        with pytest.raises(Expired):
+            await one.runs.replayable(ANN, run.id)
+        assert await store.count(Query(kind="event")) == await store.count(Query(kind="idempotency")) == 0
+        assert (await one.runs.result(run.id))[1] is not None
+
+
+async def test_a_rename_during_a_reply_is_kept(store: SlowStore) -> None:
+    gate = asyncio.Event()
+    async with node(store, ScriptedProvider(["a", gate])) as one:
+        run = await one.say("hi")
+        await anext(one.runs.follow(run.id))
+        await one.conversations.rename(ANN, run.conversation, "Mine")
+        gate.set()
+        await one.runs.result(run.id)
+        kept = await one.conversations.open(ANN, run.conversation)
+    assert (kept.title, kept.messages, kept.active_run) == ("Mine", 2, None)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3, 9])
+async def test_truncate_keeps_the_newest(store: SlowStore, keep: int) -> None:
+    async with node(store) as one:
+        run = await one.say("1")
+        await one.runs.result(run.id)
+        for text in ("2", "3"):
+            await one.runs.result((await one.say(text, conversation=run.conversation)).id)
+        before = [t[1] for t in await one.texts(run.conversation)]
+        kept = min(keep, 6)
+        assert await one.conversations.truncate(ANN, run.conversation, keep) == (kept, 6 - kept)
+        assert [t[1] for t in await one.texts(run.conversation)] == before[6 - kept :]
+        counted = await one.conversations.open(ANN, run.conversation)
+        assert (counted.messages, counted.characters) == (kept, sum(map(len, before[6 - kept :])))
+        await one.runs.result((await one.say("4", conversation=run.conversation)).id)
+        assert [t[1] for t in await one.texts(run.conversation)] == [*before[6 - kept :], "4", "Hello"]
+
+
+async def test_the_path_leaves_out_other_branches(store: SlowStore) -> None:
+    async with node(store) as one:
+        run = await one.say("1")
+        await one.runs.result(run.id)
+        record = await store.get("message", run.answer)
+        assert record is not None
+        sibling = {**record.doc, "seq": 3, "text": "Another answer"}
+        current = await one.conversations.open(ANN, run.conversation)
+        from backchat.services.stored import conversation_put
+
+        moved = replace(current, leaf="sibling", next_seq=4, messages=3)
+        await store.apply([Put("message", "sibling", sibling, 0), conversation_put(moved)])
+        assert [t[1] for t in await one.texts(run.conversation)] == ["1", "Another answer"]
+
+
+async def test_a_path_longer_than_a_page(store: SlowStore) -> None:
+    async with node(store) as one:
+        run = await one.say("start")
+        await one.runs.result(run.id)
+        for n in range(120):
+            await one.runs.result((await one.say(str(n), conversation=run.conversation)).id)
+        path = await one.conversations.transcript(ANN, run.conversation, limit=1000)
+        assert len(path) == 242
+        assert [m.seq for m in path] == list(range(1, 243))
+        assert [m.id for m in await one.conversations.transcript(ANN, run.conversation, limit=5)] == [
+            m.id for m in path[-5:]
+        ]
