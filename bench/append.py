@@ -16,6 +16,8 @@ from bench.server import Backchat, backchat, configuration
 from bench.wire import ask
 
 CLIENTS, TOKENS, SHORT = 4, 4, 10
+TURNS_EACH = 5
+"""That a short conversation takes, so that it stays short and yet is not always a new one."""
 
 
 async def own_conversation(target: Target) -> str:
@@ -55,23 +57,24 @@ async def measure(options: Options) -> Report:
     report = Report(
         "append",
         f"A turn of {TOKENS} tokens in conversations of {SHORT} and of {length:,} messages: the same server, "
-        f"{CLIENTS} clients, interleaved.",
+        f"{CLIENTS} clients, interleaved, {SHORT} messages sent upstream.",
     )
     with (
         workplace(options.directory) as directory,
         upstream(options.ports, directory),
-        backchat(directory, options.ports + 2, configuration(options.ports)) as server,
+        backchat(directory, options.ports + 2, configuration(options.ports, window=SHORT)) as server,
     ):
         key = server.create_key()
-        # A short conversation takes one turn only, so that it stays short.
-        short, long = await prepare(server, key, CLIENTS * turns * rounds, CLIENTS, length)
+        per_client = turns // TURNS_EACH
+        short, long = await prepare(server, key, CLIENTS * per_client * rounds, 2 * CLIENTS, length)
+        worn = [long[number::CLIENTS] for number in range(CLIENTS)]
         target = server.target(key)
         await warm_up(target, clients=16, turns=options.pick(10, 50))
         results: tuple[list[Round], list[Round]] = ([], [])
         for number in range(rounds):
-            at = number * CLIENTS * turns
-            fresh = [short[at + c * turns : at + (c + 1) * turns] for c in range(CLIENTS)]
-            for found, own in ((results[0], fresh), (results[1], [[id] for id in long])):
+            unused = short[number * CLIENTS * per_client : (number + 1) * CLIENTS * per_client]
+            fresh = [[id for id in unused[c::CLIENTS] for _ in range(TURNS_EACH)] for c in range(CLIENTS)]
+            for found, own in ((results[0], fresh), (results[1], worn)):
                 connections = await open_connections(target, CLIENTS)
                 found.append(await run_round(target, connections, turns, lambda: script(TOKENS), conversations=own))
                 for connection in connections:

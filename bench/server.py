@@ -20,8 +20,8 @@ COMMAND = str(Path(sys.executable).with_name("backchat"))
 USER = "bench"
 
 
-def configuration(upstream_port: int, *, echo_delay_ms: int | None = None) -> dict[str, Any]:
-    """What is measured: SQLite with its default durability, API keys, the chat dialect, a window of 20 messages."""
+def configuration(upstream_port: int, *, echo_delay_ms: int | None = None, window: int = 20) -> dict[str, Any]:
+    """What is measured: SQLite with its default durability, API keys, the chat dialect, a window of messages."""
     if echo_delay_ms is not None:
         provider: dict[str, Any] = {"use": "echo", "delay_ms": echo_delay_ms}
     else:
@@ -31,7 +31,7 @@ def configuration(upstream_port: int, *, echo_delay_ms: int | None = None) -> di
         "storage": {"use": "sqlite", "path": {"$data": "backchat.db"}, "synchronous": "FULL"},
         "providers": {"bench": provider},
         "default_provider": "bench",
-        "memory": {"use": "window", "size": 20},
+        "memory": {"use": "window", "size": window},
         "auth": [{"use": "apikey"}],
         "dialects": [{"use": "chat"}],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import click
@@ -9,9 +10,30 @@ import click
 from backchat import __version__
 from backchat.errors import BackchatError, ConfigError
 
+# Each command's module, imported when the command is called for: a chat client need not load the server.
+COMMANDS = {
+    "chat": "chat",
+    "check": "check",
+    "keys": "keys",
+    "plugins": "check",
+    "serve": "serve",
+    "users": "users",
+    "worker": "serve",
+}
+
 
 class Root(click.Group):
     """Exit code 2 for a configuration that is wrong, with a line for each problem; 1 for whatever else fails."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"backchat.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -38,11 +38,11 @@ def keys() -> None:
 
 
 @keys.command()
-@click.option("--user", required=True, help="Name of the user it speaks for; made if there is none.")
-@click.option("--name", default="cli", show_default=True, help="What the key is called in lists.")
+@click.option("--user", metavar="NAME", required=True, help="Name of the user it speaks for; made if there is none.")
+@click.option("--name", metavar="NAME", default="cli", show_default=True, help="What the key is called in lists.")
 @click.option("--platform", help="The platform that will use the key.")
-@click.option("--scope", "scopes", multiple=True, help="Limit the key to this API; may be given several times.")
-@click.option("--expires", type=Duration(), metavar="90d", help="How long it is good for: minutes, h, d or w.")
+@click.option("--scope", "scopes", metavar="API", multiple=True, help="Limit the key to this API; may be given several times.")
+@click.option("--expires", type=Duration(), help="How long it is good for, such as 30m, 12h, 90d or 8w.")
 @installation_options
 def create(
     user: str,

@@ -26,10 +26,16 @@ READY = b"ready\n"
 
 @click.command()
 @installation_options
-@click.option("--host", help="Address to listen on, instead of server.host.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, instead of server.port; 0: a free one.")
+@click.option("--host", metavar="HOST", help="Address to listen on, instead of server.host.")
+@click.option(
+    "--port",
+    metavar="PORT",
+    type=click.IntRange(0, 65535),
+    help="Port to listen on, instead of server.port; 0 takes a free one.",
+)
 @click.option(
     "--workers",
+    metavar="N",
     type=click.IntRange(1, 256),
     default=1,
     show_default=True,

@@ -138,7 +138,7 @@ class ServerSchema(Schema):
         load_default=20 * MIB,
         metadata={
             "type": "size",
-            "default": "20MiB",
+            "default": "`20MiB`",
             "description": "The largest request body in bytes, or with KiB, MiB or GiB; images in it count as sent. "
             "Anything larger is refused with 413.",
         },

@@ -93,7 +93,9 @@ class Accounts:
         except StaleWrite:
             if await self.user_by_name(name) is not None:
                 raise Conflict("this user name is taken", field="name") from None
-            raise Conflict("this e-mail address is taken", field="email") from None
+            if email is not None and await self._found("email_folded", email) is not None:
+                raise Conflict("this e-mail address is taken", field="email") from None
+            raise
         return replace(user, version=1)
 
     async def user(self, id: str) -> User | None:

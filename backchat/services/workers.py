@@ -106,7 +106,9 @@ class Workers:
 
     async def beat(self) -> Process:
         """Say that this process lives, for as long as a lease."""
-        process = self.process = self.process or await asyncio.to_thread(Process.own)
+        if self.process is None:
+            self.process = await asyncio.to_thread(Process.own)
+        process = self.process
         expires = stamp(self.now() + self.runs.times.lease)
         doc = {"expires": expires, "host": process.host, "pid": process.pid, "started": process.started}
         await self.store.apply([Put("worker", self.runs.worker, doc)])

@@ -61,7 +61,9 @@ async def running(
         return load_config(file, Plugins(plugins, from_entry_points=True), data=data)
 
     app = build_app(await asyncio.to_thread(load), clock)
-    async with TestClient(TestServer(app)) as client:
+    server = TestServer(app)
+    await server.start_server(access_log=None)
+    async with TestClient(server) as client:
         yield Box(client, app[SERVICES])
 
 

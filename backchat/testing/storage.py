@@ -28,7 +28,7 @@ from backchat.testing.storage_writes import WriteContract
 
 
 class StorageContract(WriteContract, QueryContract, SearchContract):
-    """``module`` is the package that the store under test must come from, so that nothing else is tested in its name."""
+    """``module`` is the package that the store must come from, so that nothing else is tested in its name."""
 
     module: ClassVar[str]
 

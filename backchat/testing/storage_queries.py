@@ -43,7 +43,9 @@ class QueryContract:
 
     @pytest.mark.parametrize("descending", [False, True])
     @pytest.mark.parametrize("order", [("day",), ("day", "weight"), ("weight", "shelf", "day"), (), ("id",)])
-    async def test_pages_hold_everything_once(self, store: RecordStore, order: tuple[str, ...], descending: bool) -> None:
+    async def test_pages_hold_everything_once(
+        self, store: RecordStore, order: tuple[str, ...], descending: bool
+    ) -> None:
         await store.apply([note(n, day=n // 4, weight=n % 2) for n in range(100, 130)])
         expected = await ids(store, order=order, descending=descending)
         assert sorted(expected) == named(*range(100, 130))

@@ -181,6 +181,7 @@ class WriteContract:
         while not writing.done():
             ghosts += await store.count(Query(kind="event"))
             ghosts += await store.get("event", "r/000000") is not None
+            await asyncio.sleep(0)
         with pytest.raises(StaleWrite):
             await writing
         assert ghosts == 0

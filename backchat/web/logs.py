@@ -21,6 +21,11 @@ def without_words(logger: object, method: str, event: structlog.typing.EventDict
     return event
 
 
+def _ours_or_a_warning(record: logging.LogRecord) -> bool:
+    """At debug level drivers log their statements with what is in them, so of others only warnings pass."""
+    return record.levelno >= logging.WARNING or record.name.startswith("backchat")
+
+
 def set_up_logs(shape: Literal["json", "console"], level: str) -> None:
     """Log to standard error. Nothing here knows message text, keys or query strings, and nothing may pass them in."""
     shared: list[structlog.types.Processor] = [
@@ -40,6 +45,7 @@ def set_up_logs(shape: Literal["json", "console"], level: str) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    handler.addFilter(_ours_or_a_warning)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())

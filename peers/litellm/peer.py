@@ -1,4 +1,4 @@
-"""What LiteLLM's own mock models cannot do: a streamed tool call, a refused request, a refused key.
+"""What LiteLLM's own mock models cannot do: a streamed tool call, an error in mid-stream, a refused request or key.
 
 Loaded by the LiteLLM proxy, in its own environment: nothing of backchat is importable here.
 """
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import Request
-from litellm import BadRequestError, CustomLLM
+from litellm import BadRequestError, CustomLLM, InternalServerError
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
 
 
@@ -19,6 +19,9 @@ class Peer(CustomLLM):
         model, messages = named["model"], named["messages"]
         if model == "rejecter":
             raise BadRequestError("the context is too long", model=model, llm_provider="peer")
+        if model == "breaker":
+            yield _chunk(text="so far")
+            raise InternalServerError("broken midway", model=model, llm_provider="peer")
         if messages[-1]["role"] == "tool":
             yield _chunk(text=f"It says: {messages[-1]['content']}")
             yield _chunk(finish="stop")

@@ -36,7 +36,9 @@ class OneOrMore(fields.List[Any]):
 
 def _names(description: str) -> OneOrMore:
     return OneOrMore(
-        fields.String(validate=validate.Length(min=1)), load_default=list, metadata={"description": description}
+        fields.String(validate=validate.Length(min=1)),
+        load_default=list,
+        metadata={"type": "text, or a list", "description": description},
     )
 
 
@@ -59,7 +61,8 @@ class SettingsSchema(Schema):
         fields.String(validate=validate.OneOf(ALGORITHMS)),
         validate=validate.Length(min=1),
         metadata={
-            "default": "HS256, or the one that fits the key (RS256 for RSA)",
+            "type": "text, or a list",
+            "default": "`HS256`, or what fits the key (`RS256` for RSA)",
             "description": "The signature algorithms that are accepted, whatever a token says.",
         },
     )
@@ -109,17 +112,18 @@ def _check_secret(secret: str, algorithms: Sequence[str]) -> None:
 
     _refuse_others(algorithms, list(SECRET_BYTES))
     try:
-        size = len(HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret))
-    except InvalidKeyError:
-        raise ValidationError(
-            "Is a public key; that is known to everybody and belongs in 'public_key'.", "secret"
-        ) from None
+        size = len(secret.encode())
     except UnicodeEncodeError:
         raise ValidationError("Must be text that UTF-8 can write.", "secret") from None
     least = max(SECRET_BYTES[a] for a in algorithms)
     if size < least:
         strictest = next(a for a in algorithms if SECRET_BYTES[a] == least)
         raise ValidationError(f"Must have at least {least} bytes for {strictest}.", "secret")
+    try:
+        HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
+    except InvalidKeyError:
+        problem = "Is a public key; that is known to everybody and belongs in 'public_key'."
+        raise ValidationError(problem, "secret") from None
 
 
 def _fitting(pem: str) -> Sequence[str]:

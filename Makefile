@@ -1,0 +1,57 @@
+# Needs make and Python 3.11 or newer; everything else goes into .venv. PYTHON=... selects another interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint soak bench peers clean
+
+help:
+	@echo "make run      start the server (http://127.0.0.1:8080); the first start prints a key"
+	@echo "make test     lint, then all tests"
+	@echo "make lint     ruff, mypy and the import rules"
+	@echo "make soak     run the server under load for a long time and watch it"
+	@echo "make bench    measure"
+	@echo "make peers    talk to the server with other projects' clients"
+	@echo "make clean    remove the virtualenv and what tools leave behind"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "backchat needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp for each set of requirements: installed again only when what is required has changed.
+$(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+run: $(VENV)/.installed
+	@exec $(BIN)/backchat serve
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# pytest goes last: its closing line is the result.
+test: lint
+	$(BIN)/pytest
+
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m bench.soak
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m bench
+
+peers: $(VENV)/.installed-dev
+	$(BIN)/python peers/run.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
