@@ -64,11 +64,21 @@ def litellm(key: str) -> Iterator[str]:
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "NO_COLOR": "1",
     }
-    command = [programs / "litellm", "--config", HERE / "litellm" / "config.yaml", "--telemetry", "False"]
+    config = HERE / "litellm" / "config.yaml"
     log = WORK / "litellm.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            [
+                programs / "litellm",
+                "--config",
+                config,
+                "--telemetry",
+                "False",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+            ],
             cwd=WORK,
             env={**os.environ, **settings},
             stdout=output,

@@ -206,8 +206,8 @@ async def test_ids_of_calls_are_repeatable_and_differ_within_a_conversation() ->
     first = await call()
     assert await call() == first
     answered = [question, PromptMessage("assistant", (first,)), PromptMessage("tool", (ToolResult(first.id, "sun"),))]
-    second = await call(*answered)
-    assert second.id != first.id
+    unrelated = [question, PromptMessage("assistant", (Text("sunny"),)), PromptMessage("user", (Text("thanks"),))]
+    assert len({first.id, (await call(*answered)).id, (await call(*unrelated)).id}) == 3
 
 
 async def test_answers_with_all_results_that_end_the_prompt() -> None:

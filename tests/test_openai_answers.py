@@ -169,15 +169,9 @@ HOSTILE = (
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r"])
 def test_text_survives_every_place_to_cut_the_stream(ending: bytes) -> None:
-    lines = [
-        b"\xef\xbb\xbf: a comment",
-        b"",
-        b"event: x",
-        b"data: " + orjson.dumps(chunk(content=HOSTILE)),
-        b"id: 1",
-        b"",
-    ]
-    lines += [b"data:" + orjson.dumps(chunk("stop", content="!")), b"", b"data: [DONE]", b"", b""]
+    first, last = orjson.dumps(chunk(content=HOSTILE)), orjson.dumps(chunk("stop", content="!"))
+    lines = [b"\xef\xbb\xbfdata: " + first, b"", b": a comment", b"", b"event: x", b"data:" + last, b"id: 1", b""]
+    lines += [b"data: [DONE]", b"", b""]
     stream = ending.join(lines)
     for cut in range(len(stream) + 1):
         reader, reading = EventReader(), Answer(Failures(()))
@@ -193,8 +187,12 @@ def test_text_survives_being_read_byte_by_byte() -> None:
     assert said(Answer(Failures(())).read([event])) == HOSTILE
 
 
-def test_data_lines_of_one_event_are_joined() -> None:
-    assert EventReader().feed(b"data: {\ndata:\ndata:  1}\n\ndata\n\ndata:x\n\n") == [b"{\n\n 1}", b"x"]
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r"])
+def test_data_lines_of_one_event_are_joined(ending: bytes) -> None:
+    stream = ending.join([b"data: {", b"data:", b"data:  1}", b"", b"data", b"", b"data:x", b"", b""])
+    for cut in range(len(stream) + 1):
+        reader = EventReader()
+        assert [*reader.feed(stream[:cut]), *reader.feed(stream[cut:])] == [b"{\n\n 1}", b"x"], cut
 
 
 async def test_text_survives_the_network(upstream: Upstream) -> None:

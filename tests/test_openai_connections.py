@@ -12,6 +12,7 @@ import pytest
 
 from backchat.errors import ProviderError, ProviderTimeout
 from backchat.testing.provider import ask, collect, said
+from backchat_openai import provider as provider_module
 from backchat_openai.provider import OpenAIProvider, open_openai
 from openai_trials import fail, healthy, settings
 from openai_upstream import Cut, Hang, Upstream, chunk, serve, text
@@ -44,7 +45,7 @@ class Session:
 
 
 def refused() -> Exception:
-    key = aiohttp.client_reqrep.ConnectionKey("h", 1, False, True, None, None, None)  # type: ignore[call-arg]
+    key = aiohttp.client_reqrep.ConnectionKey("h", 1, False, True, None, None, None)
     return aiohttp.ClientConnectorError(key, ConnectionRefusedError(111, "refused by 10.0.0.1"))
 
 
@@ -103,6 +104,24 @@ async def test_answers_that_are_read_to_their_end_share_a_connection(
 ) -> None:
     for _ in range(3):
         await collect(provider, ask("hi"))
+    assert len(upstream.ports) == 1
+
+
+async def test_an_end_that_comes_after_the_sentinel_is_waited_for(
+    provider: OpenAIProvider, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = asyncio.Event()
+    drain = provider_module._drain
+
+    async def drain_and_tell(response: aiohttp.ClientResponse) -> None:
+        waiting.set()
+        await drain(response)
+
+    monkeypatch.setattr(provider_module, "_drain", drain_and_tell)
+    monkeypatch.setattr(provider_module, "_LINGER", 10)
+    upstream.play(*text("a"), waiting)
+    await collect(provider, ask("hi"))
+    await collect(provider, ask("hi"))
     assert len(upstream.ports) == 1
 
 

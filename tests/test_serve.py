@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
+
 from served import Chat, Stream, backchat, serving, until
 
 Event = tuple[str, dict[str, Any]]
@@ -194,14 +194,14 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
 # ---- what keeps it from starting ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_in_use(tmp_path: Path, workers: str) -> None:
+def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, said = refused("--port", str(port), "--data", str(tmp_path / "data"), "--workers", workers)
-    assert code == 1
-    assert said.splitlines()[-1] == f"Error: cannot listen on 127.0.0.1:{port}: Address already in use"
-    assert "Traceback" not in said
+        for workers in ("1", "2"):
+            code, said = refused("--port", str(port), "--data", str(tmp_path / "data"), "--workers", workers)
+            assert code == 1
+            assert said.splitlines()[-1] == f"Error: cannot listen on 127.0.0.1:{port}: Address already in use"
+            assert "Traceback" not in said
     # A first key that was made and not shown would be lost for good.
     with serving(tmp_path) as server:
         assert "bsk_" in server.said
@@ -210,12 +210,11 @@ def test_a_port_in_use(tmp_path: Path, workers: str) -> None:
 def test_config_errors_are_told_together(tmp_path: Path) -> None:
     file = tmp_path / "bad.yml"
     file.write_text("storage: {use: nosuch}\nserver: {port: -1, colour: blue}\ndialects: [{use: chat}]\n")
-    for args in (["--workers", "1"], ["--workers", "2"]):
-        code, said = refused("--config", str(file), "--data", str(tmp_path / "data"), *args)
-        assert code == 2
-        lines = said.splitlines()
-        for start in ("storage.use: ", "server.port: ", "server.colour: "):
-            assert len([line for line in lines if line.startswith(start)]) == 1
+    code, said = refused("--config", str(file), "--data", str(tmp_path / "data"), "--workers", "2")
+    assert code == 2
+    lines = said.splitlines()
+    for start in ("storage.use: ", "server.port: ", "server.colour: "):
+        assert len([line for line in lines if line.startswith(start)]) == 1
     assert not (tmp_path / "data").exists()
     assert backchat("check", str(file)).stderr.splitlines() == lines
 

@@ -16,7 +16,7 @@ from backchat.plugins import Plugins
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
-    """Check the configuration FILE and print everything that is wrong with it. Opens nothing."""
+    """Check a configuration FILE: print everything that is wrong with it. Opens nothing."""
     build_app(Installation(file, DATA).load())
     click.echo(f"{file}: no problems")
 

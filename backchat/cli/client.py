@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -98,4 +99,7 @@ async def _refuse(response: ClientResponse) -> None:
 
 def _reason(error: BaseException) -> str:
     inner = getattr(error, "os_error", None)
-    return (inner.strerror if inner is not None else None) or str(error) or type(error).__name__
+    if inner is None:
+        return str(error) or type(error).__name__
+    # A resolver's numbers are below zero, and asyncio's own words for the others name sockets, not reasons.
+    return os.strerror(inner.errno) if inner.errno and inner.errno > 0 else inner.strerror or str(inner)

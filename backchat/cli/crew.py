@@ -9,12 +9,10 @@ import asyncio
 import os
 import signal
 import socket
-import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -23,7 +21,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from backchat.cli.server import cannot_listen
 from backchat.cli.signals import Stop
 
-log = structlog.get_logger("backchat.workers")
+log = structlog.get_logger(source="backchat.workers")
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 30.0
 STEADY = 10.0
@@ -69,10 +67,10 @@ def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...], *, s
 
 
 class Crew:
-    """``count`` processes of one command."""
+    """``count`` processes of one command. ``metrics`` is the directory in which they put their counters together."""
 
-    def __init__(self, command: Sequence[str], count: int) -> None:
-        self._command, self._count = command, count
+    def __init__(self, command: Sequence[str], count: int, metrics: str) -> None:
+        self._command, self._count, self._metrics = command, count, metrics
         self._running: set[Process] = set()
         self._came_up = False
         self._code = 0
@@ -80,12 +78,11 @@ class Crew:
     async def work(self) -> int:
         """Until a signal has ended all of them. The exit code: 0, or that of the process that never came up."""
         self._stop = Stop()
-        with tempfile.TemporaryDirectory(prefix="backchat-metrics-") as metrics:
-            forwarder = asyncio.create_task(self._forward())
-            try:
-                await asyncio.gather(*[self._keep(Path(metrics)) for _ in range(self._count)])
-            finally:
-                forwarder.cancel()
+        forwarder = asyncio.create_task(self._forward())
+        try:
+            await asyncio.gather(*[self._keep() for _ in range(self._count)])
+        finally:
+            forwarder.cancel()
         return self._code
 
     async def _forward(self) -> None:
@@ -94,12 +91,12 @@ class Crew:
             for process in self._running:
                 _terminate(process)
 
-    async def _keep(self, metrics: Path) -> None:
+    async def _keep(self) -> None:
         """Keep one of them running."""
         pause = FIRST_PAUSE
         while not self._stop.asked.is_set():
             began = time.monotonic()
-            code = await self._one(metrics)
+            code = await self._one()
             if self._stop.asked.is_set():
                 return
             if not self._came_up:
@@ -112,13 +109,13 @@ class Crew:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.asked.wait(), pause)
 
-    async def _one(self, metrics: Path) -> int:
+    async def _one(self) -> int:
         """One process from its start to its end."""
         process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=PIPE,
             stdout=PIPE,
-            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(metrics)},
+            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": self._metrics},
             # Away from the terminal's signals: this process forwards them, and two would mean haste.
             start_new_session=True,
         )
@@ -133,7 +130,7 @@ class Crew:
             return await process.wait()
         finally:
             self._running.discard(process)
-            mark_process_dead(process.pid, str(metrics))  # type: ignore[no-untyped-call]
+            await asyncio.to_thread(mark_process_dead, process.pid, self._metrics)
 
 
 def _terminate(process: Process) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from backchat.plugins import Plugins
 from backchat.services.accounts import Accounts
 from backchat.web.logs import set_up_logs
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 DATA = Path("backchat-data")
 
@@ -46,13 +47,16 @@ class Installation:
                 raise ConfigError(f"--data: {self.data} cannot be written")
         return config
 
-    @asynccontextmanager
-    async def accounts(self) -> AsyncGenerator[Accounts, None]:
-        """The accounts, also while a server runs on them. Whatever a store has to say goes to standard error."""
+    def run(self, work: Callable[[Accounts], Coroutine[Any, Any, T]]) -> T:
+        """Do some work on the accounts, also while a server runs on them. What a store has to say is logged."""
         config = self.load_usable()
         set_up_logs("console", "warning")
-        async with open_accounts(config) as accounts:
-            yield accounts
+
+        async def opened() -> T:
+            async with open_accounts(config) as accounts:
+                return await work(accounts)
+
+        return asyncio.run(opened())
 
     def options(self) -> list[str]:
         """The options that select this installation."""

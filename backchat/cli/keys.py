@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from backchat.app import now
 from backchat.cli.installation import Installation, installation_options
 from backchat.cli.tables import minute, show
+from backchat.services.accounts import Accounts
 
 _DURATION = re.compile(r"(\d{1,5})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -41,7 +41,7 @@ def keys() -> None:
 @click.option("--user", metavar="NAME", required=True, help="Name of the user it speaks for; made if there is none.")
 @click.option("--name", metavar="NAME", default="cli", show_default=True, help="What the key is called in lists.")
 @click.option("--platform", help="The platform that will use the key.")
-@click.option("--scope", "scopes", metavar="API", multiple=True, help="Limit the key to this API; may be given several times.")
+@click.option("--scope", "scopes", metavar="API", multiple=True, help="Limit the key to this API; can be given often.")
 @click.option("--expires", type=Duration(), help="How long it is good for, such as 30m, 12h, 90d or 8w.")
 @installation_options
 def create(
@@ -55,14 +55,13 @@ def create(
 ) -> None:
     """Make a key and print it, once and alone on standard output."""
 
-    async def made() -> str:
+    async def made(accounts: Accounts) -> str:
         until = now() + expires if expires is not None else None
-        async with Installation(file, data).accounts() as accounts:
-            owner = await accounts.ensure_user(user)
-            _, key = await accounts.create_key(owner, name, platform=platform, scopes=scopes, expires=until)
-            return key
+        owner = await accounts.ensure_user(user)
+        _, key = await accounts.create_key(owner, name, platform=platform, scopes=scopes, expires=until)
+        return key
 
-    click.echo(asyncio.run(made()))
+    click.echo(Installation(file, data).run(made))
 
 
 @keys.command("list")
@@ -70,23 +69,20 @@ def create(
 def list_(file: Path | None, data: Path) -> None:
     """List the keys, never their secrets. Times are in UTC."""
 
-    async def rows() -> list[list[str]]:
-        async with Installation(file, data).accounts() as accounts:
-            return [
-                [
-                    key.id,
-                    key.user_name,
-                    key.name,
-                    key.platform or "",
-                    ", ".join(key.scopes) or "all",
-                    minute(key.created_at),
-                    minute(key.expires_at) or "never",
-                    minute(key.revoked_at),
-                ]
-                for key in await accounts.keys()
-            ]
-
-    show(("Id", "User", "Name", "Platform", "Scopes", "Created", "Expires", "Revoked"), asyncio.run(rows()))
+    rows = [
+        (
+            key.id,
+            key.user_name,
+            key.name,
+            key.platform or "",
+            ", ".join(key.scopes) or "all",
+            minute(key.created_at),
+            minute(key.expires_at) or "never",
+            minute(key.revoked_at),
+        )
+        for key in Installation(file, data).run(Accounts.keys)
+    ]
+    show(("Id", "User", "Name", "Platform", "Scopes", "Created", "Expires", "Revoked"), rows)
 
 
 @keys.command()
@@ -94,10 +90,5 @@ def list_(file: Path | None, data: Path) -> None:
 @installation_options
 def revoke(id: str, file: Path | None, data: Path) -> None:
     """End the key with this ID (see keys list) for good, from the next request on."""
-
-    async def revoked() -> str:
-        async with Installation(file, data).accounts() as accounts:
-            key = await accounts.revoke_key(id)
-            return f"revoked {key.id} ({key.name}, of {key.user_name})"
-
-    click.echo(asyncio.run(revoked()))
+    key = Installation(file, data).run(lambda accounts: accounts.revoke_key(id))
+    click.echo(f"revoked {key.id} ({key.name}, of {key.user_name})")

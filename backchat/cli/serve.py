@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -71,18 +72,18 @@ def _listening_on(config: Config, host: str | None, port: int | None) -> Config:
 
 def _serve_several(installation: Installation, config: Config, workers: int) -> None:
     app = build_app(config)
-    with reserve(config.server.host, config.server.port) as port:
 
-        async def first() -> str | None:
-            async with open_accounts(config) as accounts:
-                return await first_key(accounts)
+    async def first() -> str | None:
+        async with open_accounts(config) as accounts:
+            return await first_key(accounts)
 
+    with reserve(config.server.host, config.server.port) as port, TemporaryDirectory(prefix="backchat-") as metrics:
         welcome(app, url_of(config.server.host, port), asyncio.run(first()), installation)
         options = ["--host", config.server.host, "--port", str(port), "--data", str(installation.data)]
         if installation.file is not None:
             options += ["--config", str(installation.file)]
         # -P: what happens to lie in the working directory is not to be imported.
-        crew = Crew([sys.executable, "-P", "-m", "backchat", "worker", *options], workers)
+        crew = Crew([sys.executable, "-P", "-m", "backchat", "worker", *options], workers, metrics)
         code = asyncio.run(crew.work())
     if code:
         raise click.exceptions.Exit(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
@@ -17,7 +18,7 @@ from backchat.config import Config
 from backchat.services.container import Services
 from backchat.web.keys import SERVICES, STREAMS
 
-log = structlog.get_logger("backchat.server")
+log = structlog.get_logger(source="backchat.server")
 BACKLOG = 4096
 KEEPALIVE = 75.0
 LAST_FRAMES = 2.0
@@ -61,6 +62,10 @@ async def serve(app: web.Application, config: Config, listening: Listening, *, s
         except OSError as error:
             raise cannot_listen(host, port, error) from error
         log.info("server.listening", host=host, port=site.port)
+        # What was made to get here stays: the collector need not look at it again, nor run as often as for a script.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
         await listening(site.port, app[SERVICES], stop)
         await stop.asked.wait()
         log.info("server.draining", seconds=config.server.drain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Literal
@@ -11,6 +10,7 @@ import click
 
 from backchat.cli.installation import Installation, installation_options
 from backchat.cli.tables import minute, show
+from backchat.services.accounts import Accounts
 
 
 @click.group()
@@ -36,24 +36,18 @@ def create(
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
     if password_stdin and not password:
         raise click.UsageError("--password-stdin: standard input holds no password")
-
-    async def made() -> str:
-        async with Installation(file, data).accounts() as accounts:
-            return (await accounts.create_user(name, email=email, password=password, role=role)).id
-
-    click.echo(asyncio.run(made()))
+    user = Installation(file, data).run(
+        lambda accounts: accounts.create_user(name, email=email, password=password, role=role)
+    )
+    click.echo(user.id)
 
 
 @users.command("list")
 @installation_options
 def list_(file: Path | None, data: Path) -> None:
     """List the accounts. Times are in UTC."""
-
-    async def rows() -> list[list[str]]:
-        async with Installation(file, data).accounts() as accounts:
-            return [
-                [user.id, user.name, user.email or "", user.role, minute(user.created_at)]
-                for user in await accounts.users()
-            ]
-
-    show(("Id", "Name", "E-mail", "Role", "Created"), asyncio.run(rows()))
+    rows = [
+        (user.id, user.name, user.email or "", user.role, minute(user.created_at))
+        for user in Installation(file, data).run(Accounts.users)
+    ]
+    show(("Id", "Name", "E-mail", "Role", "Created"), rows)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 from marshmallow import Schema, ValidationError, fields
 
-from backchat.config.document import MISSING, Problems, References, at, packaged, parse, read
-from backchat.config.sections import REPLIES, SECTIONS, SERVER, Config, Configurable, Selected
+from backchat.config.document import MISSING, Problems, References, at, packaged, parse, read, without
+from backchat.config.sections import REPLIES, SECTIONS, SERVER, Config, Configurable, Selected, options
 from backchat.errors import ConfigError
 from backchat.plugins import Offers, Plugins
 
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _LEFT_OUT = ("storage", "memory", "auth", "dialects")
-_SHOWN = 4  # an option's own value in a message is struck out from this length on
 
 C = TypeVar("C", bound=Configurable)
 
@@ -37,10 +36,12 @@ def load_config(path: Path | None, plugins: Plugins, *, data: Path) -> Config:
         found = parse(read(path), str(path))
         found |= {name: minimal[name] for name in _LEFT_OUT if found.get(name) is None}
     problems = Problems()
-    for name in found.keys() - dict(SECTIONS).keys():
-        problems.add(name, _unknown(name, [n for n, _ in SECTIONS]))
+    known = [name for name, _ in SECTIONS]
+    for name in found:
+        if name not in known:
+            problems.add(name, _unknown(name, known))
     references = References(here, data, problems)
-    resolved = {name: references.resolve(found[name], name) for name, _ in SECTIONS if found.get(name) is not None}
+    resolved = {name: references.resolve(found[name], name) for name in known if found.get(name) is not None}
     return _Check(problems, plugins).config(resolved)
 
 
@@ -51,7 +52,7 @@ class _Check:
 
     def config(self, found: Mapping[str, Any]) -> Config:
         offers = self._plugins
-        server = self._load(SERVER, found.get("server", {}), "server")
+        server = self._load(SERVER, found.get("server", {}), "server", foreign=False)
         storage = self._one(offers.storages, found["storage"], "storage")
         providers, names = self._providers(found.get("providers"))
         default = self._default_provider(found.get("default_provider"), names)
@@ -62,7 +63,7 @@ class _Check:
         for n, dialect in enumerate(dialects):
             if any(dialect.name == other.name for other in dialects[:n]):
                 self._problems.add(dialect.path, f"the dialect {dialect.name} is listed twice")
-        replies = self._load(REPLIES, found.get("replies", {}), "replies")
+        replies = self._load(REPLIES, found.get("replies", {}), "replies", foreign=False)
         if storage is None or memory is None or default is None or self._problems.lines:
             raise ConfigError(self._problems.lines)
         return Config(
@@ -150,8 +151,8 @@ class _Check:
         self._problems.add(path, f"{shown} is not a configured provider; there are: {', '.join(names) or 'none'}")
         return None
 
-    def _load(self, schema: Any, node: Any, path: str) -> Any:
-        """What the schema makes of the section; None when it has problems."""
+    def _load(self, schema: Any, node: Any, path: str, *, foreign: bool = True) -> Any:
+        """What the schema makes of the section; None when it has problems. A foreign one's words may repeat a value."""
         if node is MISSING:
             return None
         if not isinstance(node, dict):
@@ -168,7 +169,7 @@ class _Check:
                 # The fault is the reference's, which is told: a rule over several options may well miss its value.
                 if where in self._told or (where == path and unresolved):
                     continue
-                self._problems.add(where, _without(text, _value_at(node, keys)))
+                self._problems.add(where, without(text, _value_at(node, keys)) if foreign else text)
             return None
 
 
@@ -182,16 +183,16 @@ def _flat(messages: Any, part: Any, keys: Keys) -> Iterator[tuple[Keys, str]]:
     elif isinstance(messages, list):
         for message in messages:
             yield from _flat(message, part, keys)
+    elif isinstance(part, fields.Nested) and not part.many:
+        yield from _flat(messages, part.schema, keys)
     else:
-        for key, below in messages.items():
+        for key, below in _in_order(messages, part):
             if key == "_schema":
                 yield from _flat(below, part, keys)
             elif isinstance(part, Schema):
                 yield from _of_option(key, below, part, (*keys, key))
             elif isinstance(part, fields.Nested):
-                yield from (
-                    _flat({key: below}, part.schema, keys) if not part.many else _flat(below, part.schema, (*keys, key))
-                )
+                yield from _flat(below, part.schema, (*keys, key))
             elif isinstance(part, fields.Dict) and isinstance(below, dict):
                 for side, texts in below.items():  # "key" or "value"
                     yield from _flat(texts, part.value_field if side == "value" else None, (*keys, key))
@@ -199,11 +200,19 @@ def _flat(messages: Any, part: Any, keys: Keys) -> Iterator[tuple[Keys, str]]:
                 yield from _flat(below, part.inner if isinstance(part, fields.List) else None, (*keys, key))
 
 
+def _in_order(messages: Mapping[Any, Any], part: Any) -> Iterable[tuple[Any, Any]]:
+    """Options as the schema orders them, then unknown ones by name: marshmallow looks for these in no fixed order."""
+    if not isinstance(part, Schema):
+        return messages.items()
+    place = {name: n for n, name in enumerate(options(part))}
+    return sorted(messages.items(), key=lambda item: (place.get(item[0], len(place)), str(item[0])))
+
+
 def _of_option(key: str, below: Any, schema: Schema, keys: Keys) -> Iterator[tuple[Keys, str]]:
-    options = {field.data_key or name: field for name, field in schema.fields.items() if not field.dump_only}
-    for place, text in _flat(below, options.get(key), keys):
-        if key not in options and text == schema.error_messages["unknown"]:
-            yield place, _unknown(key, list(options))
+    known = options(schema)
+    for place, text in _flat(below, known.get(key), keys):
+        if key not in known and text == schema.error_messages["unknown"]:
+            yield place, _unknown(key, list(known))
         elif text == fields.Field.default_error_messages["required"]:
             yield place, "is required"
         elif text == fields.Field.default_error_messages["null"]:
@@ -235,8 +244,3 @@ def _value_at(node: Any, keys: Keys) -> Any:
         except (LookupError, TypeError):
             return None
     return node
-
-
-def _without(text: str, value: object) -> str:
-    """The message of a schema, which may be a third party's, without the value it is about."""
-    return text.replace(value, "***") if isinstance(value, str) and len(value) >= _SHOWN else text

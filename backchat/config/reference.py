@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from marshmallow import fields, missing, validate
 
-from backchat.config.sections import REPLIES, SECTIONS, SERVER, Configurable
+from backchat.config.sections import REPLIES, SECTIONS, SERVER, Configurable, options
 from backchat.plugins import GROUP, Plugins
 from backchat.ports.component import SettingsSchema
 
@@ -67,11 +67,6 @@ def configuration_page(plugins: Plugins) -> str:
         if name in pages:
             lines += pages[name]()
     return "\n".join(lines).rstrip() + "\n"
-
-
-def options(schema: SettingsSchema) -> dict[str, fields.Field[Any]]:
-    """The options of a section by the names that a configuration gives them."""
-    return {field.data_key or name: field for name, field in schema.fields.items()}
 
 
 def first_party() -> Plugins:

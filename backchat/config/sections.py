@@ -83,6 +83,11 @@ class Config:
     replies: RepliesSettings
 
 
+def options(schema: SettingsSchema) -> dict[str, fields.Field[Any]]:
+    """The options of a section by the names that a configuration gives them."""
+    return {field.data_key or name: field for name, field in schema.fields.items() if not field.dump_only}
+
+
 class Whole(fields.Integer):
     """An integer; 8080.5 is none, and the text of an environment variable may be one."""
 

@@ -19,7 +19,7 @@ class History(Protocol):
 
 
 class MemoryStrategy(Protocol):
-    """Test one by subclassing ``backchat.testing.memory.MemoryContract``."""
+    """Test one by subclassing ``backchat.testing.memory_contract.MemoryContract``."""
 
     async def select(self, history: History) -> Sequence[Message]:
         """The messages to show the model, oldest first. The last one must be the newest of the history."""

@@ -36,7 +36,7 @@ from backchat.services.runlog import events_purge
 from backchat.services.runs import LiveRun, RunTimes
 from backchat.services.stored import conversation_of
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger(source=__name__)
 
 
 @dataclass(slots=True)

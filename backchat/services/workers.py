@@ -27,7 +27,7 @@ from backchat.services.runs import Runs
 from backchat.services.runstate import run_of, run_put
 from backchat.services.stored import conversation_of
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger(source=__name__)
 PAGE = 200
 LISTEN = 0.5
 

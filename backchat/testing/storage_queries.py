@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backchat.ports.storage import Put, Query, Range, RecordStore, Scalar
+from backchat.ports.storage import Delete, Purge, Put, Query, Range, RecordStore, Scalar
 from backchat.testing.records import ids, note
 
 
@@ -148,6 +148,11 @@ class QueryContract:
         await store.apply([note(1, owner="bob", tags=["b"], expect=2)])
         assert await ids(store, ("tags", ["b"]), ("owner", ["ann"])) == []
         assert await ids(store, ("tags", ["b"]), ("owner", ["bob", None])) == named(1)
+        await store.apply([Purge("note", (("tags", ("a", "b")),))])
+        await store.apply([note(3, tags=["d"]), note(4, tags=["e"])])
+        assert await ids(store, ("tags", ["a", "b"])) == []
+        await store.apply([Delete("note", "n004"), note(5, tags=["f"])])
+        assert await ids(store, ("tags", ["d", "e"])) == named(3)
 
     async def test_ranges_are_half_open(self, store: RecordStore) -> None:
         await store.apply([note(n) for n in range(6)])

@@ -13,7 +13,7 @@ from backchat.errors import BackchatError, ErrorKind
 from backchat.web.body import Misfit
 from backchat.web.dialect import Dialect, FieldProblem, Problem, dialect_of
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger(source=__name__)
 
 STATUS: Mapping[ErrorKind, int] = {
     ErrorKind.INVALID: 400,

@@ -5,12 +5,23 @@ from __future__ import annotations
 import logging
 import sys
 from traceback import StackSummary, walk_tb
-from typing import Literal
+from typing import Any, Literal
 
+import orjson
 import structlog
+from structlog.typing import EventDict, Processor
 
 
-def without_words(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+class Lines:
+    """Writes to whatever standard error is at the moment."""
+
+    def msg(self, line: str) -> None:
+        sys.stderr.write(line + "\n")
+
+    debug = info = warning = error = exception = critical = msg
+
+
+def without_words(logger: object, method: str, event: EventDict) -> EventDict:
     """Replace an exception by its type and its frames: what it says may quote a message or a key."""
     raised = event.pop("exc_info", None)
     error = sys.exc_info()[1] if raised is True else raised[1] if isinstance(raised, tuple) else raised
@@ -21,41 +32,34 @@ def without_words(logger: object, method: str, event: structlog.typing.EventDict
     return event
 
 
-def _ours_or_a_warning(record: logging.LogRecord) -> bool:
-    """At debug level drivers log their statements with what is in them, so of others only warnings pass."""
-    return record.levelno >= logging.WARNING or record.name.startswith("backchat")
+def _json(event: EventDict, **_: Any) -> str:
+    return orjson.dumps(event, default=str).decode()
 
 
 def set_up_logs(shape: Literal["json", "console"], level: str) -> None:
     """Log to standard error. Nothing here knows message text, keys or query strings, and nothing may pass them in."""
-    shared: list[structlog.types.Processor] = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         without_words,
     ]
-    last: list[structlog.types.Processor]
-    if shape == "json":
-        last = [structlog.processors.JSONRenderer()]
-    else:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+    last: Processor = structlog.processors.JSONRenderer(serializer=_json)
+    if shape == "console":
+        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=20, pad_level=False)
+    structlog.configure(
+        processors=[*shared, last],
+        logger_factory=lambda *args: Lines(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
     )
+    # Others' loggers: warnings only. At debug level drivers log their statements with what is in them.
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    handler.addFilter(_ours_or_a_warning)
+    meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared], processors=[meta, last]
+        )
+    )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
+    root.setLevel(logging.WARNING)

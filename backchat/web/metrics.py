@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any, TypeVar
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -18,6 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from backchat.domain.message import Usage
 from backchat.domain.run import RunStatus
 
+M = TypeVar("M", Counter, Histogram)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -27,6 +29,7 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
+        self._labelled: dict[tuple[object, tuple[str, ...]], Any] = {}
         self.requests = Counter(
             "backchat_http_requests", "Requests by route and status.", ("method", "route", "status"), registry=registry
         )
@@ -72,8 +75,8 @@ class Metrics:
         return generate_latest(registry), CONTENT_TYPE_LATEST
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        self.requests.labels(method, route, str(status)).inc()
-        self.latency.labels(method, route).observe(seconds)
+        self._of(self.requests, method, route, str(status)).inc()
+        self._of(self.latency, method, route).observe(seconds)
 
     def stream_opened(self) -> None:
         self.streams.inc()
@@ -85,14 +88,22 @@ class Metrics:
         self.running.inc()
 
     def first_token(self, provider: str, seconds: float) -> None:
-        self.first.labels(provider).observe(seconds)
+        self._of(self.first, provider).observe(seconds)
 
     def run_ended(self, provider: str, status: RunStatus, usage: Usage | None) -> None:
         self.running.dec()
-        self.runs.labels(provider, status).inc()
+        self._of(self.runs, provider, status).inc()
         if usage is not None:
-            self.tokens.labels(provider, "input").inc(usage.input_tokens)
-            self.tokens.labels(provider, "output").inc(usage.output_tokens)
+            self._of(self.tokens, provider, "input").inc(usage.input_tokens)
+            self._of(self.tokens, provider, "output").inc(usage.output_tokens)
+
+    def _of(self, metric: M, *labels: str) -> M:
+        """``metric.labels(...)``, remembered: prometheus' own look-up costs more than the counting."""
+        key = (metric, labels)
+        found = self._labelled.get(key)
+        if found is None:
+            found = self._labelled[key] = metric.labels(*labels)
+        return found
 
     def committed(self, batches: int) -> None:
         self.batches.observe(batches)

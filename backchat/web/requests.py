@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 
 from backchat.web.keys import METRICS, REQUEST_ID
 
-log = structlog.get_logger("backchat.access")
+log = structlog.get_logger(source="backchat.access")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 

@@ -15,7 +15,7 @@ from backchat.services.runlog import Numbered
 from backchat.web.dialect import Call
 from backchat.web.keys import METRICS, STREAMS
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger(source=__name__)
 PING_SECONDS = 10
 Encode = Callable[[Sequence[Numbered]], bytes]
 

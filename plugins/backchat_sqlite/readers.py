@@ -13,7 +13,7 @@ import orjson
 from backchat.errors import Unavailable
 from backchat_sqlite.tables import Table
 from backchat_sqlite.terms import hits
-from backchat_sqlite.writer import unavailable
+from backchat_sqlite.writer import shown
 
 
 class Readers:
@@ -57,7 +57,7 @@ class Readers:
         try:
             rows: Any = await self._connections[chosen].execute_fetchall(sql, values)
         except sqlite3.Error as error:
-            raise unavailable(error) from error
+            raise shown(error) from error
         finally:
             busy[chosen] -= 1
         return rows  # type: ignore[no-any-return]

@@ -114,8 +114,8 @@ def _rebuild(db: sqlite3.Connection, table: Table, had: Shape | None) -> None:
     else:
         for (name,) in _indexes(db, kind.name):
             db.execute(f'DROP INDEX "{name}"')
-        if not same("fields"):
-            _rebuild_rows(db, table)
+        if not same("fields") or table.tracked != _tracked(had):
+            _rebuild_rows(db, table, had)
         if not same("lists", "partition") and had["lists"]:
             db.execute(f"DROP TABLE {table.lists}")
         if not same("text", "within") and had["text"]:
@@ -147,17 +147,23 @@ def _documents(db: sqlite3.Connection, table: Table) -> Any:
         yield row, orjson.loads(doc)
 
 
-def _rebuild_rows(db: sqlite3.Connection, table: Table) -> None:
+def _rebuild_rows(db: sqlite3.Connection, table: Table, had: Shape) -> None:
     fresh = '"_fresh"'
     db.execute(table.create_rows(fresh))
-    slots = ", ".join("?" * (len(table.kind.fields) + 4))
-    rows = db.execute(f"SELECT _row, id, version, doc FROM {table.name}")
+    row = "_row, " if table.tracked and _tracked(had) else ""
+    fields = "".join([f'"{f}", ' for f in table.kind.fields])
+    slots = ", ".join("?" * (len(table.kind.fields) + 3 + bool(row)))
+    rows = db.execute(f"SELECT doc, {row}id, version FROM {table.name}")
     db.executemany(
-        f"INSERT INTO {fresh} VALUES ({slots})",
-        ((row, id, version, *table.values(orjson.loads(doc)), doc) for row, id, version, doc in rows),
+        f"INSERT INTO {fresh} ({row}id, version, {fields}doc) VALUES ({slots})",
+        ((*key, *table.values(orjson.loads(doc)), doc) for doc, *key in rows),
     )
     db.execute(f"DROP TABLE {table.name}")
     db.execute(f"ALTER TABLE {fresh} RENAME TO {table.name}")
+
+
+def _tracked(shape: Shape) -> bool:
+    return bool(shape["text"] or shape["lists"])
 
 
 def _check_unique(db: sqlite3.Connection, table: Table, group: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from backchat.errors import ConfigError
 from backchat.ports.checks import check_order, check_query, known_kind
 from backchat.ports.storage import Change, Kind, OnCommit, Query, Record
 from backchat_sqlite.changes import steps_of
-from backchat_sqlite.index import fold_all
+from backchat_sqlite.index import CHUNK, fold_all, fold_some
 from backchat_sqlite.queries import Statement, count_statement, find_statement
 from backchat_sqlite.readers import Readers
 from backchat_sqlite.schema import make_private, prepare
@@ -92,12 +92,12 @@ class SqliteStore:
         """
 
         def work(db: sqlite3.Connection) -> None:
-            fold_all(db, self._tables)
             for table in self._tables.values():
                 if table.kind.text:
                     db.execute(f"INSERT INTO {table.words} ({table.words}) VALUES ('optimize')")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+        await self._index_all()
         await self._writer.run(work)
 
     async def _rows(self, statement: Statement) -> Rows:
@@ -109,7 +109,7 @@ class SqliteStore:
         rows = await self._readers.fetch(statement.sql, statement.values)
         if not _incomplete(statement, rows):
             return rows
-        await self._writer.run(lambda db: fold_all(db, self._tables))
+        await self._index_all()
         rows = await self._readers.fetch(statement.sql, statement.values)
         if not _incomplete(statement, rows):
             return rows
@@ -119,6 +119,11 @@ class SqliteStore:
             return db.execute(statement.sql, statement.values).fetchall()
 
         return await self._writer.run(work)
+
+    async def _index_all(self) -> None:
+        """Bring the word index up to date, in steps between which others can write."""
+        while await self._writer.run(lambda db: fold_some(db, self._tables)) == CHUNK:
+            pass
 
     def _table(self, name: str) -> Table:
         known_kind(self._kinds, name)
@@ -146,6 +151,7 @@ def _open_writer(settings: Mapping[str, Any], tables: Mapping[str, Table]) -> sq
         db.execute("PRAGMA journal_mode = WAL").fetchall()
         db.execute(f"PRAGMA synchronous = {settings['synchronous']}")
         db.execute(f"PRAGMA cache_size = {-1024 * settings['cache_mib']}")
+        db.execute(f"PRAGMA journal_size_limit = {64 << 20}").fetchall()
         db.execute("PRAGMA secure_delete = ON").fetchall()
         prepare(db, path, tables)
     except sqlite3.Error as error:

@@ -1,6 +1,6 @@
 """How a kind lies in the file: a table with a column for each declared field, and the statements on it.
 
-    <kind>          _row, id, version, the declared fields, doc (JSON)
+    <kind>          _row (if the kind has words or lists), id, version, the declared fields, doc (JSON)
     _lists_<kind>   field, value, part, _row: each string of each list field; part is the partition's value
     _words_<kind>   a contentless FTS5 index over the terms of the text fields (``terms.py``)
     _changed        kind, _row, terms: rows whose words are not indexed as they stand, and the terms that are indexed
@@ -52,9 +52,15 @@ class Table:
         self.unindex = f"INSERT INTO {self.words} ({self.words}, rowid, terms) VALUES ('delete', ?, ?)"
 
     def create_rows(self, name: str) -> str:
-        """The table of the records; under another name while one takes the place of an older one."""
+        """The table of the records; under another name while one takes the place of an older one.
+
+        Records that nothing else refers to lie in the order of their ids: one tree to write instead of two, and what
+        has neighbouring ids (the events of a run) is read in one go.
+        """
         fields = "".join([f', "{f}"' for f in self.kind.fields])
-        return f"CREATE TABLE {name} (_row INTEGER PRIMARY KEY, id NOT NULL UNIQUE, version NOT NULL{fields}, doc)"
+        if self.tracked:
+            return f"CREATE TABLE {name} (_row INTEGER PRIMARY KEY, id NOT NULL UNIQUE, version{fields}, doc)"
+        return f"CREATE TABLE {name} (id NOT NULL PRIMARY KEY, version{fields}, doc) WITHOUT ROWID"
 
     def create_lists(self) -> str:
         return (

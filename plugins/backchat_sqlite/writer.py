@@ -11,6 +11,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -72,10 +73,7 @@ class Writer:
         started: asyncio.Future[None] = self._loop.create_future()
         self._queue.put(Job(lambda _: None, started))
         self._thread.start()
-        await asyncio.wait((started, self._ended), return_when=asyncio.FIRST_COMPLETED)
-        if self._ended.done():
-            started.cancel()
-            await self._ended
+        await started
 
     def apply(self, steps: Sequence[Step]) -> asyncio.Future[None]:
         """Queue a batch; the future is done when it is durable, or raises what kept it from that."""
@@ -100,10 +98,10 @@ class Writer:
             self._queue.put(Stop())
         await asyncio.shield(self._ended)
 
-    # Everything below runs in the thread, except _settle.
+    # What follows runs in the thread, except _settle and _end.
 
     def _run(self) -> None:
-        failure: BaseException | None = None
+        failure: Exception | None = None
         try:
             self._db = self._open()
             try:
@@ -114,7 +112,7 @@ class Writer:
                 self._db.close()
         except Exception as error:  # whoever waits for the thread is told, whatever it is
             failure = error
-        self._loop.call_soon_threadsafe(self._settle, [(self._ended, None, failure)], 0)
+        self._loop.call_soon_threadsafe(self._end, failure)
 
     def _serve(self) -> None:
         while True:
@@ -144,11 +142,11 @@ class Writer:
             failures = [self._attempt(batch, lone=len(group) == 1) for batch in group]
             committed = failures.count(None)
             execute("COMMIT" if committed else "ROLLBACK")
-        except sqlite3.Error as error:
-            if self._db.in_transaction:
-                execute("ROLLBACK")
-            failures = [unavailable(error)] * len(group)
+        except Exception as error:  # nothing was committed, and every caller of the group is told
+            failures = [shown(error)] * len(group)
             committed = 0
+            with suppress(sqlite3.Error):  # should even that fail, the next BEGIN says so
+                execute("ROLLBACK")
         outcomes: list[Outcome] = [
             (batch.done, None, failure) for batch, failure in zip(group, failures, strict=True)
         ]
@@ -168,7 +166,7 @@ class Writer:
             if not undone_anyway:
                 execute("ROLLBACK TO batch")
                 execute("RELEASE batch")
-            return unavailable(error) if isinstance(error, sqlite3.Error) else error
+            return shown(error)
         if not undone_anyway:
             execute("RELEASE batch")
         return None
@@ -178,7 +176,7 @@ class Writer:
         try:
             result = job.work(self._db)
         except Exception as error:  # it belongs to whoever waits for the job
-            failure = unavailable(error) if isinstance(error, sqlite3.Error) else error
+            failure = shown(error)
         self._loop.call_soon_threadsafe(self._settle, [(job.done, result, failure)], 0)
 
     def _fold(self) -> None:
@@ -203,7 +201,19 @@ class Writer:
         if committed:
             self._on_commit(committed)
 
+    def _end(self, failure: Exception | None) -> None:
+        self._closed = True
+        lost: list[Outcome] = []
+        while (item := self._next()) is not None:
+            if not isinstance(item, Stop):
+                lost.append((item.done, None, failure))
+        self._settle(lost, 0)
+        if failure is None:
+            self._ended.set_result(None)
+        else:
+            self._ended.set_exception(failure)
 
-def unavailable(error: sqlite3.Error) -> Unavailable:
-    """What a caller is told when SQLite cannot work. Its messages name tables and reasons, never values."""
-    return Unavailable(f"the database cannot be used: {error}")
+
+def shown(error: Exception) -> Exception:
+    """The error as a caller gets it: those of SQLite, which name reasons and never values, as Unavailable."""
+    return Unavailable(f"the database cannot be used: {error}") if isinstance(error, sqlite3.Error) else error

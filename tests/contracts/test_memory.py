@@ -86,7 +86,7 @@ async def test_reaches_back_to_the_call_when_only_results_would_be_left() -> Non
     parallel = conversation(
         ("user", "go"),
         ("assistant", ToolCall("call_0", "search", "{}")),
-        *(("tool", ToolResult("call_0", str(n))) for n in range(9)),  # type: ignore[arg-type]
+        *(("tool", ToolResult("call_0", str(n))) for n in range(9)),
     )
     assert list(await window(size=2).select(ListHistory(parallel))) == parallel[1:]
 

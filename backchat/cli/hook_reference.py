@@ -1,0 +1,114 @@
+"""``docs/hooks.md``, made from the hooks themselves: ``python -m backchat.cli.hook_reference > docs/hooks.md``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from importlib.metadata import distribution
+from types import ModuleType
+from typing import Any, get_args, get_type_hints
+
+import click
+
+from backchat import hookspecs
+from backchat.plugins import GROUP
+from backchat.ports.auth import AuthenticatorBackend
+from backchat.ports.component import Component
+from backchat.ports.memory import MemoryBackend
+from backchat.ports.providers import ProviderBackend
+from backchat.ports.storage import StorageBackend
+from backchat.web.dialect import Call, Dialect, Problem, Route
+
+HEAD = """\
+# Hooks
+
+<!-- Made from the hooks themselves by `python -m backchat.cli.hook_reference`; a test compares. Do not edit. -->
+"""
+LOADED = """\
+A plugin is a module whose functions carry `@hookimpl` (`from backchat import hookimpl`) and the name of a hook. It is
+found through an entry point of the group `backchat`; `backchat plugins` lists what was found. A function with the
+prefix `backchat_` that is no hook, or that takes arguments the hook does not have, stops the start. How to write a
+plugin: [write-a-plugin.md](write-a-plugin.md).
+"""
+# What the annotations of the hooks name; they import it for type checkers only.
+_NAMES = {
+    "AuthenticatorBackend": AuthenticatorBackend,
+    "Dialect": Dialect,
+    "MemoryBackend": MemoryBackend,
+    "ProviderBackend": ProviderBackend,
+    "StorageBackend": StorageBackend,
+}
+
+
+def hooks() -> dict[str, Callable[..., Any]]:
+    """Every hook by name, in the order in which ``hookspecs`` has them."""
+    return {n: f for n, f in vars(hookspecs).items() if n.startswith("backchat_") and inspect.isfunction(f)}
+
+
+def hook_reference() -> str:
+    """The whole page."""
+    return "\n".join([HEAD, _text(hookspecs), LOADED, *_components(), *_hooks()])
+
+
+def _text(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").replace("``", "`") + "\n"
+
+
+def _source(thing: type | Callable[..., Any]) -> str:
+    return f"```python\n{inspect.getsource(thing).rstrip()}\n```\n"
+
+
+def _components() -> Iterator[str]:
+    yield "## What is returned\n"
+    yield "Every hook but `backchat_dialects` returns components:\n"
+    yield _source(Component)
+
+
+def _hooks() -> Iterator[str]:
+    plugins = _first_party()
+    for name, hook in hooks().items():
+        yield f"## `{name}`\n"
+        yield f"```python\ndef {name}() -> {inspect.signature(hook).return_annotation}: ...\n```\n"
+        yield _text(hook)
+        (offered,) = get_args(get_type_hints(hook, {**vars(hookspecs), **_NAMES})["return"])
+        yield from _dialect() if offered is Dialect else _port(offered)
+        yield from _examples(name, {module: p for module, p in plugins.items() if hasattr(p, name)})
+
+
+def _first_party() -> dict[str, ModuleType]:
+    own = distribution("backchat").entry_points.select(group=GROUP)
+    return {entry.value: entry.load() for entry in sorted(own, key=lambda e: e.value)}
+
+
+def _dialect() -> Iterator[str]:
+    yield "From `backchat.web.dialect`:\n"
+    for thing in (Dialect, Route, Call, Problem):
+        yield _source(thing)
+
+
+def _port(backend: Any) -> Iterator[str]:
+    (open_,) = get_args(backend)
+    arguments, opened = get_args(open_)
+    (port,) = get_args(opened)
+    yield f"`open` is a `{_plain(open_)}`. From `{port.__module__}`, where the values that pass through it are as well:\n"
+    yield _source(port)
+    for argument in arguments:
+        if getattr(argument, "__module__", "") == port.__module__:
+            yield _source(argument)
+
+
+def _plain(hint: object) -> str:
+    """A type without the names of its modules."""
+    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", str(hint))
+
+
+def _examples(name: str, plugins: dict[str, ModuleType]) -> Iterator[str]:
+    if plugins:
+        where = ", ".join(f"[{module}](../plugins/{module}/__init__.py)" for module in plugins)
+        yield f"Implemented by {where}. The first of them:\n"
+        yield _source(getattr(next(iter(plugins.values())), name))
+
+
+if __name__ == "__main__":
+    click.echo(hook_reference(), nl=False)

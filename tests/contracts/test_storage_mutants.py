@@ -1,0 +1,285 @@
+"""The contract finds broken stores: each of these is the SQLite store with one fault, and one test must fail on it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import itertools
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+
+import backchat_sqlite
+from backchat.ports.storage import StorageBackend
+from backchat.testing.records import KINDS, ignore
+from backchat.testing.storage import DurableStorageContract
+
+PACKAGE = "backchat_sqlite"
+
+
+class Mutant(NamedTuple):
+    fault: str
+    file: str
+    right: str
+    wrong: str
+    caught_by: str
+
+
+MUTANTS = [
+    Mutant(
+        "a stale batch is not rolled back",
+        "writer.py",
+        'execute("COMMIT" if committed else "ROLLBACK")',
+        'execute("COMMIT")',
+        "test_a_batch_is_all_or_nothing",
+    ),
+    Mutant(
+        "a stale batch in a group is not rolled back",
+        "writer.py",
+        'execute("ROLLBACK TO batch")',
+        "pass",
+        "test_one_stale_batch_among_many_fails_alone",
+    ),
+    Mutant(
+        "a stale batch takes its group with it",
+        "writer.py",
+        "            return shown(error)",
+        "            raise",
+        "test_one_stale_batch_among_many_fails_alone",
+    ),
+    Mutant(
+        "batches are kept in memory",
+        "writer.py",
+        'execute("COMMIT" if committed else "ROLLBACK")',
+        'committed or execute("ROLLBACK")',
+        "test_a_read_after_apply_sees_it",
+    ),
+    Mutant(
+        "versions are not compared",
+        "changes.py",
+        "if expect is not None and version != expect:",
+        "if expect is not None and version < expect:",
+        "test_an_expectation_that_does_not_hold",
+    ),
+    Mutant(
+        "versions of simple kinds are not compared",
+        "tables.py",
+        "version = version + 1 WHERE id = ? AND version = ?",
+        "version = version + 1 WHERE id = ? AND ? > 0",
+        "test_twenty_writers_one_winner",
+    ),
+    Mutant(
+        "versions do not grow",
+        "tables.py",
+        '{taken_over}, version = version + 1"',
+        '{taken_over}"',
+        "test_put_whatever_is_there",
+    ),
+    Mutant("new need not be new", "changes.py", "if added.rowcount == 0:", "if False:", "test_new_means_new"),
+    Mutant(
+        "a delete takes no heed of versions",
+        "changes.py",
+        "if delete.expect is not None and version != delete.expect:",
+        "if delete.expect == 99:",
+        "test_an_expectation_that_does_not_hold",
+    ),
+    Mutant(
+        "changes are done in another order",
+        "changes.py",
+        "for table, change, values in steps:",
+        "for table, change, values in reversed(steps):",
+        "test_a_batch_is_done_in_its_order",
+    ),
+    Mutant(
+        "a purge takes no heed of ranges",
+        "changes.py",
+        "conditions(table, purge.where, purge.ranges)",
+        'conditions(table, purge.where or [("id", ["n003"])], ())',
+        "test_purge",
+    ),
+    Mutant(
+        "reads on the writer's connection",
+        "store.py",
+        "for doc, version in await self._readers.fetch(table.get, (id,)):",
+        "for doc, version in self._writer._db.execute(table.get, (id,)):",
+        "test_nobody_sees_an_unfinished_batch",
+    ),
+    Mutant("unique groups are not checked", "changes.py", "if checked:", "if False:", "test_unique_groups"),
+    Mutant(
+        "unique groups are checked too early",
+        "changes.py",
+        "checked = checked or bool(table.holders)",
+        "self._check_unique([(table, change, values)])",
+        "test_unique_values_move_within_a_batch",
+    ),
+    Mutant(
+        "fields are compared as text",
+        "tables.py",
+        """fields = "".join([f', "{f}"' for f in self.kind.fields])""",
+        """fields = "".join([f', "{f}" TEXT' for f in self.kind.fields])""",
+        "test_values_are_compared_as_what_they_are",
+    ),
+    Mutant(
+        "case is ignored",
+        "tables.py",
+        """fields = "".join([f', "{f}"' for f in self.kind.fields])""",
+        """fields = "".join([f', "{f}" COLLATE NOCASE' for f in self.kind.fields])""",
+        "test_order_is_by_code_point_and_number",
+    ),
+    Mutant("the offset is lost", "queries.py", "if query.offset:", "if False:", "test_limit_and_offset"),
+    Mutant(
+        "ties are not broken",
+        "queries.py",
+        "order = \", \".join([column + direction for column in columns])",
+        "order = \", \".join([column + direction for column in columns[:-1] or columns])",
+        "test_ties_are_broken_by_id",
+    ),
+    Mutant(
+        "the id has a direction of its own",
+        "queries.py",
+        "order = \", \".join([column + direction for column in columns])",
+        "order = \", \".join([column + direction for column in columns]).removesuffix(' DESC')",
+        "test_pages_hold_everything_once",
+    ),
+    Mutant(
+        "a place is not passed",
+        "queries.py",
+        'beyond = "<" if query.descending else ">"',
+        'beyond = "<=" if query.descending else ">="',
+        "test_after_is_strict_and_needs_no_record",
+    ),
+    Mutant(
+        "a place without its id",
+        "queries.py",
+        "({', '.join(columns)}) {beyond} ({marks(len(query.after))})",
+        "({', '.join([*columns[:-1], 'char(1114111)'])}) {beyond} ({marks(len(query.after))})",
+        "test_pages_hold_everything_once",
+    ),
+    Mutant("ranges are closed", "queries.py", '{column} < ?"', '{column} <= ?"', "test_ranges_are_half_open"),
+    Mutant("ranges are open", "queries.py", '{column} >= ?"', '{column} > ?"', "test_ranges_are_half_open"),
+    Mutant(
+        "null is no value",
+        "queries.py",
+        "if len(some) < len(wanted):",
+        "if not some:",
+        "test_a_field_is_one_of",
+    ),
+    Mutant(
+        "a list keeps what it held",
+        "changes.py",
+        "self.db.executemany(table.drop_value, before - after)",
+        "pass",
+        "test_lists_follow_their_record",
+    ),
+    Mutant(
+        "lists outlive their record",
+        "changes.py",
+        "self.db.executemany(table.drop_value, [value for row, doc in rows for value in table.listed(doc, row)])",
+        "pass",
+        "test_lists_follow_their_record",
+    ),
+    Mutant(
+        "a search does not wait for the index",
+        "queries.py",
+        "    if indexed:\n        waiting =",
+        "    if False:\n        waiting =",
+        "test_changes_are_found_at_once",
+    ),
+    Mutant(
+        "changed words stay in the index",
+        "index.py",
+        "db.executemany(table.unindex, [(row, terms) for row, terms in rows if terms is not None])",
+        "pass",
+        "test_changes_are_found_at_once",
+    ),
+    Mutant(
+        "changed words are not noticed",
+        "changes.py",
+        "said(table.kind, old) != said(table.kind, new)",
+        "False",
+        "test_changes_are_found_at_once",
+    ),
+    Mutant(
+        "a record that changes hands keeps its words with the old owner",
+        "terms.py",
+        "for f in (*kind.text, *kind.within)]",
+        "for f in kind.text]",
+        "test_a_record_changes_hands",
+    ),
+    Mutant("one word is enough", "terms.py", '" AND ".join(parts)', '" OR ".join(parts)', "test_every_word_begins_one"),
+    Mutant("a word must be whole", "terms.py", """'"{s}{word}"*'""", """'"{s}{word}"'""", "test_every_word_begins_one"),
+    Mutant("no relevance", "queries.py", 'order = "w.rank, r.id"', 'order = "r.id DESC"', "test_one_word_is_enough"),
+    Mutant(
+        "each change is a batch of its own",
+        "store.py",
+        "await self._writer.apply(steps_of(self._kinds, self._tables, changes))",
+        "[await self._writer.apply(steps_of(self._kinds, self._tables, [c])) for c in changes]",
+        "test_a_batch_is_all_or_nothing",
+    ),
+]
+
+
+def drop() -> dict[str, ModuleType]:
+    """Forget the package, so that it is imported anew; returns what was imported."""
+    return {name: sys.modules.pop(name) for name in [*sys.modules] if name.split(".")[0] == PACKAGE}
+
+
+@contextmanager
+def mutated(folder: Path, mutant: Mutant | None) -> Iterator[StorageBackend]:
+    """A copy of the package with the fault in it, imported in its place."""
+    original = Path(backchat_sqlite.__file__).parent
+    shutil.copytree(original, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    if mutant:
+        file = folder / PACKAGE / mutant.file
+        source = file.read_text()
+        assert mutant.right in source, f"{mutant.file} has changed: bring this mutant up to date"
+        file.write_text(source.replace(mutant.right, mutant.wrong, 1))
+    kept = drop()
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        component = importlib.import_module(f"{PACKAGE}.component")
+        importlib.import_module(f"{PACKAGE}.store")
+        assert Path(component.__file__ or "").parent == folder / PACKAGE
+        yield component.SQLITE
+    finally:
+        sys.path.remove(str(folder))
+        drop()
+        sys.modules.update(kept)
+
+
+def cases(test: Any) -> Iterator[dict[str, Any]]:
+    """The arguments of a parametrised test, as pytest would give them."""
+    axes = []
+    for mark in getattr(test, "pytestmark", []):
+        names = [n.strip() for n in mark.args[0].split(",")]
+        values = mark.args[1]
+        axes.append([dict(zip(names, v if len(names) > 1 else [v], strict=True)) for v in values])
+    for combination in itertools.product(*axes):
+        yield {name: value for part in combination for name, value in part.items()}
+
+
+async def run(backend: StorageBackend, folder: Path, name: str) -> None:
+    test = getattr(DurableStorageContract, name)
+    for number, arguments in enumerate(cases(test)):
+        settings = backend.schema.load({"path": str(folder / f"{number}.db"), "synchronous": "NORMAL", "readers": 1})
+        async with backend.open(settings, KINDS, ignore) as store:
+            await test(DurableStorageContract(), store=store, **arguments)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.fault)
+def test_a_fault_is_found(mutant: Mutant, tmp_path: Path) -> None:
+    with mutated(tmp_path, mutant) as backend, pytest.raises((Exception, pytest.fail.Exception)):
+        asyncio.run(run(backend, tmp_path, mutant.caught_by))
+
+
+@pytest.mark.parametrize("name", sorted({mutant.caught_by for mutant in MUTANTS}))
+def test_without_a_fault_none_is_found(name: str, tmp_path: Path) -> None:
+    with mutated(tmp_path, None) as backend:
+        asyncio.run(run(backend, tmp_path, name))
