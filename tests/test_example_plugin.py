@@ -91,9 +91,7 @@ def test_it_is_the_installed_one_that_answers(installed: Installed) -> None:
     assert Path(where.strip()).is_relative_to(installed.bin.parent)
 
 
-def test_it_runs_without_a_configuration(
-    installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_runs_without_a_configuration(installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("served.COMMAND", str(installed.bin / "backchat"))
     with serving(tmp_path) as server:
         assert server.ask("POST", "/api/chat", {"text": "Hello"})[1]["reply"] == "Hello"

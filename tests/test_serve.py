@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +100,16 @@ def test_sigterm_lets_a_reply_end_and_takes_nothing_new(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_waits_for_nothing_and_loses_nothing(tmp_path: Path) -> None:
-    with serving(tmp_path, echo_ms=60) as server:
+    with serving(tmp_path, echo_ms=60) as server, ThreadPoolExecutor() as threads:
+        blocking = threads.submit(server.ask, "POST", "/api/chat", {"text": LONG})
+        until(lambda: server.ask("GET", "/api/chat/conversations")[1]["conversations"] != [], "the blocking request")
         stream = server.stream(LONG)
         meta, pieces = begin(stream)
         server.signal(signal.SIGINT)
         until(lambda: server.ready() == 503, "draining")
         server.signal(signal.SIGINT)
         assert server.wait() == 0
+        assert blocking.result() == (503, {"detail": "the server stopped before the reply was complete"})
         server.start()
         answer = server.messages(meta["conversation_id"])[-1]
         assert answer["status"] == "interrupted"
@@ -174,10 +178,13 @@ def test_workers_share_a_port_and_every_reply(tmp_path: Path) -> None:
         assert one not in workers
 
         # The end: all drain, and none is left.
-        stream = server.stream(WORDS)
-        begin(stream)
+        mine, one = server.connect()
+        other, _ = server.connect(avoid=one)
+        meta, _ = begin(server.stream(WORDS, over=mine))
+        followed = server.resume(meta["run_id"], "0", over=other)
+        begin(followed)
         assert server.stop() == 0
-        assert stream.rest()[-1][1]["type"] == "done"
+        assert followed.rest()[-1][1]["type"] == "done"
         assert not any(psutil.pid_exists(pid) for pid in workers)
 
 

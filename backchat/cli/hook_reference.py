@@ -27,9 +27,9 @@ HEAD = """\
 """
 LOADED = """\
 A plugin is a module whose functions carry `@hookimpl` (`from backchat import hookimpl`) and the name of a hook. It is
-found through an entry point of the group `backchat`; `backchat plugins` lists what was found. A function with the
-prefix `backchat_` that is no hook, or that takes arguments the hook does not have, stops the start. How to write a
-plugin: [write-a-plugin.md](write-a-plugin.md).
+found through an entry point of the group `backchat`; `backchat plugins` lists what was found. A function so marked
+whose name is no hook, or that takes arguments the hook does not have, stops the start. How to write a plugin:
+[write-a-plugin.md](write-a-plugin.md).
 """
 # What the annotations of the hooks name; they import it for type checkers only.
 _NAMES = {
@@ -91,7 +91,8 @@ def _port(backend: Any) -> Iterator[str]:
     (open_,) = get_args(backend)
     arguments, opened = get_args(open_)
     (port,) = get_args(opened)
-    yield f"`open` is a `{_plain(open_)}`. From `{port.__module__}`, where the values that pass through it are as well:\n"
+    yield f"`open` is a `{_plain(open_)}`.\n"
+    yield f"From `{port.__module__}`, where the values that pass through the port are as well:\n"
     yield _source(port)
     for argument in arguments:
         if getattr(argument, "__module__", "") == port.__module__:

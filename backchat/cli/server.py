@@ -76,21 +76,24 @@ async def serve(app: web.Application, config: Config, listening: Listening, *, s
 
 
 async def _drain(app: web.Application, stop: Stop, seconds: float) -> None:
-    """Let what runs end, while the site still answers: that it takes nothing new, and what readers want to know."""
-    runs = app[SERVICES].runs
-    drain = asyncio.create_task(runs.drain(seconds))
+    """Let what runs end, or stop it at a second signal; the site still answers meanwhile."""
+    winding = asyncio.create_task(_wind_down(app, seconds))
     hurry = asyncio.create_task(stop.hurried.wait())
-    try:
-        await asyncio.wait((drain, hurry), return_when=asyncio.FIRST_COMPLETED)
-        if not drain.done():
-            # Not left to the cleanup: requests that wait for an answer would keep it from getting there.
-            drain.cancel()
-            await asyncio.wait((drain,))
-            await runs.drain(0)
-        elif streams := app[STREAMS]:
-            # Their readers have yet to write the end of what has just ended.
-            await asyncio.wait(tuple(streams), timeout=LAST_FRAMES)
-    finally:
-        hurry.cancel()
-    if not drain.cancelled():
-        drain.result()
+    await asyncio.wait((winding, hurry), return_when=asyncio.FIRST_COMPLETED)
+    hurry.cancel()
+    if winding.done():
+        winding.result()
+        return
+    winding.cancel()
+    await asyncio.wait((winding,))
+    # Here and not in the cleanup, which waits for requests that wait for these runs.
+    await app[SERVICES].runs.drain(0)
+
+
+async def _wind_down(app: web.Application, seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    await app[SERVICES].runs.drain(seconds)
+    # Readers have yet to write how it ended; some follow a run of another process, which is draining as well.
+    if streams := tuple(app[STREAMS]):
+        await asyncio.wait(streams, timeout=max(LAST_FRAMES, until - loop.time()))

@@ -12,6 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from backchat.testing.server import Box
 
+pytest.register_assert_rewrite("backchat.testing.provider", "backchat.testing.memory_contract")
 Serve = Callable[..., Awaitable["Box"]]
 
 

@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
+from backchat.domain.run import RunEnded
 from backchat.services.runlog import Numbered
 from backchat.web.dialect import Call
 from backchat.web.keys import METRICS, STREAMS
@@ -52,7 +53,10 @@ async def stream(call: Call, run: str, encode: Encode, *, first: bytes = b"", af
             if first:
                 await response.write(first)
             async for batch in batches:
-                if data := encode(batch):
+                data = encode(batch)
+                if type(batch[-1][1]) is RunEnded:
+                    await response.write_eof(data)  # the last frame and the end of the body in one packet
+                elif data:
                     await response.write(data)
     except ConnectionResetError:
         log.debug("stream.client_left", run=run)

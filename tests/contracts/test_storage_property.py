@@ -38,9 +38,9 @@ ranks = st.one_of(st.integers(-2, 3), st.sampled_from([0.5, True, -(2**40)]))
 codes = st.sampled_from([None, None, "x", "y", 1, 1.0])
 tags = st.one_of(st.none(), st.lists(st.sampled_from(["t", "u", "é", ""]), max_size=3))
 fragments = st.sampled_from(["tea", "Teapot", "té", "東京", "a_b", "NOT", "x\x00y", '"', "*", "cup", "\u2028", "ﬁn"])
-texts = st.one_of(st.none(), st.lists(fragments, max_size=4).map(" ".join))
-searches = st.one_of(st.just(""), st.just(""), st.lists(fragments, min_size=1, max_size=2).map(" ".join))
-expects = st.one_of(st.none(), st.just(0), st.integers(0, 3))
+texts = st.one_of(st.none(), fragments, st.lists(fragments, max_size=4).map(" ".join))
+searches = st.one_of(st.just(""), fragments, st.lists(fragments, min_size=1, max_size=2).map(" ".join))
+expects = st.sampled_from([None, None, None, None, 0, 1, 2, 3])
 things = st.fixed_dictionaries(
     {"rank": ranks},
     optional={"owner": owners, "code": codes, "mark": codes, "tags": tags, "said": texts, "more": texts},
@@ -52,7 +52,7 @@ def ranges_of(kind: str) -> st.SearchStrategy[Range]:
     some = [st.builds(Range, st.just("rank"), bounds, bounds)]
     some.append(st.builds(Range, st.just("id"), st.one_of(st.none(), ids), st.one_of(st.none(), ids)))
     if kind == "thing":
-        some.append(st.builds(Range, st.just("owner"), st.one_of(st.none(), owners), st.just("bob")))
+        some.append(st.builds(Range, st.just("owner"), owners, owners))
     return st.one_of(some)
 
 
@@ -60,13 +60,20 @@ def conditions_of(kind: str) -> st.SearchStrategy[Any]:
     fields: dict[str, st.SearchStrategy[Any]] = {"id": ids, "rank": st.one_of(ranks, st.none())}
     if kind == "thing":
         fields |= {"owner": owners, "code": codes, "mark": codes, "tags": st.sampled_from(["t", "u", "é", "", "none"])}
-    return st.one_of([st.tuples(st.just(f), st.lists(v, max_size=3)) for f, v in fields.items()])
+    return st.one_of([st.tuples(st.just(f), st.lists(v, min_size=1, max_size=3)) for f, v in fields.items()])
+
+
+rarely = st.sampled_from([False, False, True])
+
+
+def few(what: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return rarely.flatmap(lambda some: st.lists(what, min_size=1, max_size=2) if some else st.just([]))
 
 
 @st.composite
 def changes(draw: st.DrawFn) -> Change:
     kind = draw(names)
-    match draw(st.sampled_from(["put", "put", "put", "put", "delete", "purge"])):
+    match draw(st.sampled_from(["put"] * 10 + ["delete", "purge"])):
         case "put":
             return Put(kind, draw(ids), draw(things), draw(expects))
         case "delete":
@@ -79,14 +86,14 @@ def changes(draw: st.DrawFn) -> Change:
 def queries(draw: st.DrawFn) -> Query:
     kind = draw(names)
     order = draw(st.sampled_from([(), ("rank",), ("rank", "id")]))
-    after = draw(st.one_of(st.none(), st.tuples(*(ranks if f == "rank" else ids for f in order), ids)))
+    after = draw(st.tuples(*(ranks if f == "rank" else ids for f in order), ids)) if draw(rarely) else None
     searching = kind != "event"
-    any_word = draw(searches) if searching else ""
+    any_word = draw(searches) if searching and draw(rarely) else ""
     return Query(
         kind=kind,
-        where=tuple(draw(st.lists(conditions_of(kind), max_size=2))),
-        ranges=tuple(draw(st.lists(ranges_of(kind), max_size=2))),
-        words=draw(searches) if searching else "",
+        where=tuple(draw(few(conditions_of(kind)))),
+        ranges=tuple(draw(few(ranges_of(kind)))),
+        words=draw(searches) if searching and draw(rarely) else "",
         any_word=any_word,
         order=() if any_word else order,
         after=None if any_word else after,
@@ -96,7 +103,10 @@ def queries(draw: st.DrawFn) -> Query:
     )
 
 
-calls = st.lists(st.one_of(st.lists(changes(), min_size=1, max_size=4), queries()), min_size=1, max_size=25)
+batches = st.one_of(st.lists(changes(), min_size=1, max_size=1), st.lists(changes(), min_size=1, max_size=4))
+first_puts = st.lists(st.builds(Put, names, ids, things), min_size=10, max_size=10).map(lambda puts: [[p] for p in puts])
+later_calls = st.lists(st.one_of(batches, queries()), min_size=10, max_size=20)
+calls = st.builds(lambda first, later: [*first, *later], first_puts, later_calls)
 
 
 async def outcome(store: RecordStore, call: Sequence[Change] | Query) -> Any:
