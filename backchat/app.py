@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import uuid_utils
 from aiohttp import web
 
@@ -21,6 +22,7 @@ from backchat.services.providers import Configured, Providers
 from backchat.services.runs import Runs, RunTimes
 from backchat.services.turns import Turns
 from backchat.services.workers import Workers
+from backchat.web.cors import allow_origins
 from backchat.web.dialect import mount
 from backchat.web.errors import errors
 from backchat.web.keys import (
@@ -29,10 +31,12 @@ from backchat.web.keys import (
     DIALECT_SETTINGS,
     DIALECTS,
     METRICS,
+    OPENAPI,
     SERVICES,
     STREAMS,
 )
 from backchat.web.metrics import Metrics
+from backchat.web.openapi import document
 from backchat.web.pages import add_pages
 from backchat.web.requests import requests, send_request_id
 from backchat.web.sse import end_streams
@@ -95,7 +99,9 @@ async def open_services(config: Config, meter: Meter, clock: Callable[[], dateti
 
 def build_app(config: Config, clock: Callable[[], datetime] = now) -> web.Application:
     """The application; everything with a lifetime opens at its start, in order, and closes in reverse."""
-    app = web.Application(middlewares=[requests, errors], client_max_size=config.server.body_limit)
+    app = web.Application(middlewares=[requests], client_max_size=config.server.body_limit)
+    allow_origins(app, config.server.cors_origins)
+    app.middlewares.append(errors)
     app[DIALECTS] = {}
     app[BODY_LIMIT] = config.server.body_limit
     app[STREAMS] = set()
@@ -104,6 +110,7 @@ def build_app(config: Config, clock: Callable[[], datetime] = now) -> web.Applic
     add_pages(app)
     for selected in config.dialects:
         mount(app, selected.component)
+    app[OPENAPI] = orjson.dumps(document(app))
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -21,6 +20,7 @@ from aiohttp.test_utils import TestServer
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from backchat import __version__
 from backchat.cli import client, crew, main
@@ -333,18 +333,11 @@ def crew_of(count: int, script: str, directory: Path) -> Crew:
     return Crew([sys.executable, "-c", script], count, str(directory))
 
 
-def told(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
-    """The log lines of that event."""
-    return [r.msg for r in caplog.records if isinstance(r.msg, dict) and r.msg["event"] == event]
-
-
 async def test_workers_that_never_come_up_end_the_crew(tmp_path: Path) -> None:
     assert await crew_of(2, "raise SystemExit(7)", tmp_path).work() == 7
 
 
-async def test_dying_workers_are_replaced_ever_more_slowly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_dying_workers_are_replaced_ever_more_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr(crew, "LONGEST_PAUSE", 0.005)
     script = f"""
@@ -354,11 +347,12 @@ pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()
 print("ready", flush=True)
 if starts == 4: os.kill(os.getppid(), signal.SIGTERM)
 """
-    assert await crew_of(1, script, tmp_path).work() == 0
-    assert [line["restart_in"] for line in told(caplog, "worker.died")] == [0.002, 0.004, 0.005, 0.005]
+    with capture_logs() as lines:
+        assert await crew_of(1, script, tmp_path).work() == 0
+    assert [line["restart_in"] for line in lines if line["event"] == "worker.died"] == [0.002, 0.004, 0.005, 0.005]
 
 
-async def test_signals_are_handed_on_once_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_signals_are_handed_on_once_each(tmp_path: Path) -> None:
     script = f"""
 import os, pathlib, signal, sys
 def note(*_):
@@ -373,8 +367,9 @@ sys.stdin.read()
     def files() -> int:
         return len(list(tmp_path.iterdir()))
 
-    work = asyncio.create_task(crew_of(2, script, tmp_path).work())
-    await asyncio.to_thread(until, lambda: len(told(caplog, "worker.ready")) == 2, "two workers")
+    with capture_logs() as lines:
+        work = asyncio.create_task(crew_of(2, script, tmp_path).work())
+        await asyncio.to_thread(until, lambda: len(lines) == 2, "two workers")
     os.kill(os.getpid(), signal.SIGINT)
     await asyncio.to_thread(until, lambda: files() == 2, "the first signal at both")
     assert not work.done()

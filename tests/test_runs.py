@@ -307,10 +307,10 @@ async def test_wait_refuse_replace(store: SlowStore) -> None:
     async with node(store, ScriptedProvider(["one", gate], ["two"], ["three"])) as one:
         run = await one.say("1")
         await anext(one.runs.follow(run.id))
-        more = {"conversation": run.conversation}
+        same = run.conversation
         with pytest.raises(RunInProgress):
-            await one.say("2", busy="refuse", **more)
-        waiting = [asyncio.ensure_future(one.say(text, **more)) for text in ("2", "3")]
+            await one.say("2", busy="refuse", conversation=same)
+        waiting = [asyncio.ensure_future(one.say(text, conversation=same)) for text in ("2", "3")]
         for _ in range(20):
             await asyncio.sleep(0)
         assert not any(w.done() for w in waiting)

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import stat
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,15 @@ class TestSchema:
             assert await ids(store, ("tags", ["even"])) == [f"n{n:03}" for n in range(0, 10, 2)]
             await store.apply([note(3, title="again", expect=2), Delete("note", "n005")])
             assert await ids(store, ("owner", ["ann"]), words="again") == ["n003"]
+
+    async def test_words_that_are_still_right_stay(self, path: Path) -> None:
+        fields = tuple(f for f in NOTE.fields if f != "order")
+        async with opened(path, [replace(NOTE, fields=fields)]) as store:
+            await store.apply([note(n, order=-n) for n in range(10)])
+            await store.apply([Delete("note", "n000"), Delete("note", "n004")])
+            assert await ids(store, ("owner", ["ann"]), words="note 7") == ["n007"]
+        async with opened(path) as store:
+            assert await query(path, "SELECT count(*) FROM _changed") == [(0,)]
+            for n in (1, 5, 9):
+                assert await ids(store, ("owner", ["ann"]), words=f"note {n}") == [f"n{n:03}"]
+            assert await ids(store, ("order", [-7]), ("tags", ["odd"])) == ["n007"]

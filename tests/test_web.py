@@ -7,6 +7,7 @@ import re
 
 import orjson
 import pytest
+from openapi_spec_validator import validate
 
 from backchat.errors import ConfigError
 from backchat.plugins import Plugins
@@ -65,6 +66,7 @@ async def test_metrics_count(serve: Serve) -> None:
 
 async def test_the_openapi_document_has_every_mounted_route(box: Box) -> None:
     document = await (await box.client.get("/openapi.json")).json()
+    await asyncio.to_thread(validate, document)
     described = {(m.upper(), path) for path, methods in document["paths"].items() for m in methods}
     app = box.client.app
     assert app is not None
@@ -146,3 +148,36 @@ async def test_the_log_has_no_words_keys_or_queries(serve: Serve, capfd: pytest.
 def test_an_offered_name_must_be_new() -> None:
     with pytest.raises(ConfigError, match="two plugins offer the provider 'echo'"):
         Plugins([ScriptedProvider(name="echo")], from_entry_points=True)
+
+
+async def test_not_ready_when_the_store_does_not_answer(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(kind: str, id: str) -> None:
+        raise OSError("disk gone")
+
+    monkeypatch.setattr(box.services.runs.store, "get", fail)
+    assert (await box.client.get("/readyz")).status == 503
+    assert (await box.client.get("/healthz")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("origins", "origin", "allowed"),
+    [
+        ([], "https://a.example", None),
+        (["https://a.example"], "https://a.example", "https://a.example"),
+        (["https://a.example"], "https://b.example", None),
+        (["*"], "https://b.example", "*"),
+    ],
+)
+async def test_pages_of_other_origins(serve: Serve, origins: list[str], origin: str, allowed: str | None) -> None:
+    box = await serve({"server": {"cors_origins": origins}})
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+    preflight = await box.client.options("/api/chat/stream", headers=asked)
+    assert (preflight.status == 204) == (allowed is not None)
+    ann = await box.key()
+    answer = await box.client.post("/api/chat/stream", json={"text": "a"}, headers={**ann, "Origin": origin})
+    refused = await box.client.get("/api/chat/conversations", headers={"Origin": origin})
+    assert (answer.status, refused.status) == (200, 401)
+    for response in (preflight, answer, refused):
+        assert response.headers.get("Access-Control-Allow-Origin") == allowed
+    if allowed is not None:
+        assert "X-API-Key" in preflight.headers["Access-Control-Allow-Headers"]

@@ -95,5 +95,5 @@ async def _wind_down(app: web.Application, seconds: float) -> None:
     until = loop.time() + seconds
     await app[SERVICES].runs.drain(seconds)
     # Readers have yet to write how it ended; some follow a run of another process, which is draining as well.
-    if streams := tuple(app[STREAMS]):
-        await asyncio.wait(streams, timeout=max(LAST_FRAMES, until - loop.time()))
+    if streams := app[STREAMS]:
+        await asyncio.wait(tuple(streams), timeout=max(LAST_FRAMES, until - loop.time()))

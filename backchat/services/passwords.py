@@ -47,7 +47,7 @@ class Passwords:
             await self._off_loop(lambda: self._hasher.verify(checked, given))
         except VerificationError:
             return False
-        return stored is not None
+        return True
 
     def outdated(self, stored: str) -> bool:
         """Whether a hash was made with other costs than today's."""

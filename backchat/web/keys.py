@@ -22,4 +22,5 @@ DIALECT_SETTINGS: web.AppKey[Mapping[str, Any]] = web.AppKey("backchat.dialect_s
 BODY_LIMIT = web.AppKey("backchat.body_limit", int)
 STREAMS: web.AppKey[set[asyncio.Task[Any]]] = web.AppKey("backchat.streams")
 METRICS: web.AppKey[Metrics] = web.AppKey("backchat.metrics")
+OPENAPI = web.AppKey("backchat.openapi", bytes)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("backchat.request_id", str)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from importlib.resources import files
 
-import orjson
+import structlog
 from aiohttp import web
 
-from backchat.web.keys import METRICS, SERVICES
-from backchat.web.openapi import document
+from backchat.web.keys import METRICS, OPENAPI, SERVICES
+
+log = structlog.get_logger(source=__name__)
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -18,9 +19,15 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Store and providers are open and new runs are taken; 503 while draining."""
-    if request.app[SERVICES].runs.draining:
+    """Store and providers are open, the store answers, and new runs are taken; else 503."""
+    runs = request.app[SERVICES].runs
+    if runs.draining:
         return web.json_response({"status": "draining"}, status=503, headers={"Retry-After": "5"})
+    try:
+        await runs.store.get("worker", runs.worker)
+    except Exception as error:  # whatever a backend raises, it cannot serve
+        log.warning("store.unavailable", exc_info=error)
+        return web.json_response({"status": "store unavailable"}, status=503, headers={"Retry-After": "5"})
     return web.json_response({"status": "ready"})
 
 
@@ -31,7 +38,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 async def openapi(request: web.Request) -> web.Response:
-    return web.Response(body=orjson.dumps(document(request.app)), content_type="application/json")
+    return web.Response(body=request.app[OPENAPI], content_type="application/json")
 
 
 async def docs(request: web.Request) -> web.Response:

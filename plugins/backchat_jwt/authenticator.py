@@ -106,8 +106,7 @@ class JwtAuthenticator:
                 audience=settings.audience or None,
                 issuer=list(settings.issuer) or None,
             )
-        # Besides what PyJWT says: a stranger's JSON may be nested too deeply, or of types that its reader trips over.
-        except (PyJWTError, ValueError, TypeError, RecursionError):
+        except (PyJWTError, RecursionError):  # the latter: a stranger's JSON, nested very deeply
             return None
         claims: Mapping[str, Any] = found["payload"]
         return None if "crit" in found["header"] else claims  # no extension is understood (RFC 7515, section 4.1.11)

@@ -104,7 +104,7 @@ def queries(draw: st.DrawFn) -> Query:
 
 
 batches = st.one_of(st.lists(changes(), min_size=1, max_size=1), st.lists(changes(), min_size=1, max_size=4))
-first_puts = st.lists(st.builds(Put, names, ids, things), min_size=10, max_size=10).map(lambda puts: [[p] for p in puts])
+first_puts = st.lists(st.builds(Put, names, ids, things).map(lambda put: [put]), min_size=10, max_size=10)
 later_calls = st.lists(st.one_of(batches, queries()), min_size=10, max_size=20)
 calls = st.builds(lambda first, later: [*first, *later], first_puts, later_calls)
 
