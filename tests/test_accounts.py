@@ -295,13 +295,14 @@ class CountingHasher(PasswordHasher):
     def __init__(self) -> None:
         super().__init__(time_cost=1, memory_cost=8, parallelism=1)
         self.verified: list[str | bytes] = []
-        self.at_once = self.most = 0
+        self.at_once = self.most = self.longest = 0
         self._lock = threading.Lock()
         self.threads: set[int] = set()
 
     def verify(self, hash: str | bytes, password: str | bytes) -> bool:  # type: ignore[override]
         with self._lock:
             self.verified.append(hash)
+            self.longest = max(self.longest, len(password))
             self.threads.add(threading.get_ident())
             self.at_once += 1
             self.most = max(self.most, self.at_once)
@@ -324,6 +325,15 @@ async def test_nobodys_login_costs_what_a_real_one_does(store: MemoryStore) -> N
     for nobodys in others:  # the same work: the same costs, lengths and kind
         assert re.sub(r"[^$]+\$[^$]+$", "", nobodys) == re.sub(r"[^$]+\$[^$]+$", "", real)
         assert [len(part) for part in nobodys.split("$")] == [len(part) for part in real.split("$")]
+
+
+async def test_what_is_too_long_for_a_password_is_not_hashed(store: MemoryStore) -> None:
+    hasher = CountingHasher()
+    accounts = over(store, hasher)
+    await accounts.create_user("Ann", password="x" * 1024)
+    assert await accounts.verify_password("Ann", "x" * 1024)
+    assert await accounts.verify_password("Ann", "x" * 10_000_000) is None
+    assert hasher.longest == 1024
 
 
 async def test_few_hash_at_once_and_not_on_the_loop(store: MemoryStore) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from backchat.errors import ConfigError, StaleWrite
 from backchat.ports.storage import Delete, Kind, Query
-from backchat.testing.records import EVENT, event, ids, note
+from backchat.testing.records import EVENT, NOTE, event, ids, note
 from sqlite_files import opened, query
 
 
