@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help run test lint soak bench peers clean
 
 help:
-	@echo "make run      start the server (http://127.0.0.1:8080); the first start prints a key"
+	@echo "make run      start the server (http://127.0.0.1:8080); the first start prints a key; ARGS=... adds options"
 	@echo "make test     lint, then all tests"
 	@echo "make lint     ruff, mypy and the import rules"
 	@echo "make soak     run the server under load for a long time and watch it"
@@ -32,7 +32,7 @@ $(VENV)/.installed-dev: setup.cfg pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.installed
 
 run: $(VENV)/.installed
-	@exec $(BIN)/backchat serve
+	@exec $(BIN)/backchat serve $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -38,7 +38,7 @@ from backchat.web.keys import (
 from backchat.web.metrics import Metrics
 from backchat.web.openapi import document
 from backchat.web.pages import add_pages
-from backchat.web.requests import requests, send_request_id
+from backchat.web.requests import requests, sign
 from backchat.web.sse import end_streams
 
 
@@ -123,5 +123,5 @@ def build_app(config: Config, clock: Callable[[], datetime] = now) -> web.Applic
 
     app.cleanup_ctx.append(parts)
     app.on_shutdown.append(end_streams)
-    app.on_response_prepare.append(send_request_id)
+    app.on_response_prepare.append(sign)
     return app

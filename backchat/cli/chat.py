@@ -73,6 +73,7 @@ class Talk:
         self._client = client
         self._conversation = conversation
         self._provider = provider
+        self._thinking = False
 
     async def end(self) -> None:
         await self._client.__aexit__()
@@ -100,10 +101,13 @@ class Talk:
                     if event["type"] == "meta":
                         run.set_result(event["run_id"])
                         self._conversation = event["conversation_id"]
-                    elif event["type"] in ("done", "error"):
+                        continue
+                    if self._thinking and event["type"] != "reasoning":
+                        click.echo(err=True)
+                    self._thinking = event["type"] == "reasoning"
+                    if event["type"] in ("done", "error"):
                         return _show_end(event)
-                    else:
-                        _show(event)
+                    _show(event)
             return False
         except asyncio.CancelledError:
             raise click.Abort from None

@@ -58,7 +58,7 @@ def packaged(name: str) -> str:
 def read(path: Path) -> str:
     """Raises ConfigError for a file that cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -29,7 +29,8 @@ class Component(Generic[O_co]):
 
     ``open`` returns an async context manager of the opened thing; its arguments depend on the hook (see
     ``docs/hooks.md``), the first is always what ``schema.load`` returned. Import drivers inside it: ``extra`` names the
-    packaging extra to install when that import fails.
+    packaging extra of backchat to install when that import fails; one with a ``[`` is a whole requirement, such as
+    ``backchat-mine[fast]``.
     """
 
     name: str

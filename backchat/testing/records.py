@@ -64,5 +64,3 @@ async def ids(store: RecordStore, *where: Where, kind: str = "note", **rest: Any
     if not rest.keys() & {"after", "limit", "offset"} and len(found) < query.limit:
         assert await store.count(query) == len(found)
     return found
-
-

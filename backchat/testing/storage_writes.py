@@ -227,9 +227,7 @@ class WriteContract:
         assert await ids(store, ("code", ["x", "y"])) == ["n004", "n005"]
 
     async def test_one_of_many_takes_a_unique_value(self, store: RecordStore) -> None:
-        done = await asyncio.gather(
-            *(store.apply([note(n, code="wanted")]) for n in range(20)), return_exceptions=True
-        )
+        done = await asyncio.gather(*(store.apply([note(n, code="wanted")]) for n in range(20)), return_exceptions=True)
         assert sum(result is None for result in done) == 1
         assert sum(isinstance(result, StaleWrite) for result in done) == 19
         assert len(await ids(store)) == 1

@@ -16,7 +16,9 @@ log = structlog.get_logger(source="backchat.access")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-async def send_request_id(request: web.Request, response: web.StreamResponse) -> None:
+async def sign(request: web.Request, response: web.StreamResponse) -> None:
+    """The headers of every answer: the request's id, and no word on what the server is made of."""
+    response.headers["Server"] = "backchat"
     if REQUEST_ID in request:
         response.headers["X-Request-ID"] = request[REQUEST_ID]
 

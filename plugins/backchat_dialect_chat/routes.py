@@ -146,8 +146,8 @@ def _provider(call: Call, word: str) -> str | None:
         return found.name
     if word in WORDS:
         raise NotConfigured(
-            f"Provider {word!r} is not configured on this server. Its owner can add it to the config file under "
-            f"'providers:', for instance as '{word}: {{use: {word}, ...}}'."
+            f"Provider {word!r} is not configured on this server. Its owner can add one of that name to the config "
+            f"file under 'providers:'; this server has: {', '.join(call.services.providers.configured)}."
         )
     raise InvalidInput("No such provider.", field="body.provider")
 

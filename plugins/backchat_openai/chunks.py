@@ -62,7 +62,11 @@ class Answer:
                 if data == b"[DONE]":
                     self.done = True
                     break
-                delta = self._delta(_decoded(data), out)
+                chunk = _decoded(data)
+                if not thought and (piece := _plain(chunk)) is not None:
+                    text.append(piece)
+                    continue
+                delta = self._delta(chunk, out)
                 if delta is None:
                     continue
                 if thinking := delta.get("reasoning_content") or delta.get("reasoning"):
@@ -168,6 +172,19 @@ class Answer:
 
 def garbled() -> ProviderError:
     return ProviderError("the model service sent something that is not its protocol")
+
+
+def _plain(chunk: Any) -> str | None:
+    """The text of a chunk that is a piece of text and nothing else, as nearly every one is: the short way."""
+    try:
+        choice = chunk["choices"][0]
+        delta = choice["delta"]
+        content = delta["content"]
+        if type(content) is not str or len(delta) != 1 or choice["finish_reason"] is not None:
+            return None
+    except (KeyError, IndexError, TypeError):
+        return None
+    return None if chunk.get("usage") or chunk.get("error") or choice.get("error") else content
 
 
 def _decoded(data: bytes) -> Any:

@@ -147,9 +147,7 @@ class Writer:
             committed = 0
             with suppress(sqlite3.Error):  # should even that fail, the next BEGIN says so
                 execute("ROLLBACK")
-        outcomes: list[Outcome] = [
-            (batch.done, None, failure) for batch, failure in zip(group, failures, strict=True)
-        ]
+        outcomes: list[Outcome] = [(batch.done, None, failure) for batch, failure in zip(group, failures, strict=True)]
         self._loop.call_soon_threadsafe(self._settle, outcomes, committed)
 
     def _attempt(self, batch: Batch, *, lone: bool) -> Exception | None:

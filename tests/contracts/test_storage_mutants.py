@@ -136,14 +136,14 @@ MUTANTS = [
     Mutant(
         "ties are not broken",
         "queries.py",
-        "order = \", \".join([column + direction for column in columns])",
-        "order = \", \".join([column + direction for column in columns[:-1] or columns])",
+        'order = ", ".join([column + direction for column in columns])',
+        'order = ", ".join([column + direction for column in columns[:-1] or columns])',
         "test_ties_are_broken_by_id",
     ),
     Mutant(
         "the id has a direction of its own",
         "queries.py",
-        "order = \", \".join([column + direction for column in columns])",
+        'order = ", ".join([column + direction for column in columns])',
         "order = \", \".join([column + direction for column in columns]).removesuffix(' DESC')",
         "test_pages_hold_everything_once",
     ),
