@@ -12,9 +12,9 @@ help:
 	@echo "make run      start the server (http://127.0.0.1:8080); the first start prints a key; ARGS=... adds options"
 	@echo "make test     lint, then all tests"
 	@echo "make lint     ruff, mypy and the import rules"
-	@echo "make soak     run the server under load for a long time and watch it"
+	@echo "make soak     kill the server again and again, and see that nothing is lost"
 	@echo "make bench    measure"
-	@echo "make peers    talk to the server with other projects' clients"
+	@echo "make peers    try the providers against real servers of their protocols"
 	@echo "make clean    remove the virtualenv and what tools leave behind"
 
 $(BIN)/python:
@@ -45,10 +45,10 @@ test: lint
 	$(BIN)/pytest
 
 soak: $(VENV)/.installed-dev
-	$(BIN)/python -m bench.soak
+	$(BIN)/python -m bench.soak all
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench all
 
 peers: $(VENV)/.installed-dev
 	$(BIN)/python peers/run.py
