@@ -17,7 +17,8 @@ from argon2 import PasswordHasher
 from backchat.domain.identity import Identity
 from backchat.errors import Conflict, InvalidInput, NotFound, StaleWrite
 from backchat.ports.storage import Change, Put, Query
-from backchat.services.accounts import API_KEY, PAGE, USER, Accounts
+from backchat.services.account_records import API_KEY, USER
+from backchat.services.accounts import PAGE, Accounts
 from backchat.services.passwords import AT_ONCE, Passwords
 from backchat.testing.memory_store import MemoryStore
 

@@ -28,13 +28,15 @@ from backchat.errors import (
     RunInProgress,
 )
 from backchat.ports.memory import History
-from backchat.ports.providers import Abilities, Finish, ImageData, UsageReport
+from backchat.ports.providers import Abilities, Finish, ImageData, ModelRequest, UsageReport
 from backchat.ports.storage import Change, Put, Query
 from backchat.services.conversations import Conversations
-from backchat.services.engine import Engine
+from backchat.services.engine import Engine, Job
 from backchat.services.kinds import KINDS
 from backchat.services.providers import Configured, Providers
 from backchat.services.runs import Runs, RunTimes
+from backchat.services.runstate import run_put
+from backchat.services.stored import conversation_put
 from backchat.services.turns import Once, Say, Turns
 from backchat.services.workers import Workers
 from backchat.testing.memory_store import MemoryStore
@@ -69,12 +71,14 @@ class SlowStore(MemoryStore):
         self.commits: list[Sequence[Change]] = []
         self.hold: asyncio.Event | None = None
         self.broken = False
+        self.failures = 0
 
     async def apply(self, changes: Sequence[Change]) -> None:
         await asyncio.sleep(0)
         if self.hold is not None:
             await self.hold.wait()
-        if self.broken:
+        if self.broken or self.failures:
+            self.failures -= not self.broken
             raise OSError("disk full")
         await super().apply(changes)
         self.commits.append(changes)
@@ -89,7 +93,9 @@ class Node:
         self.store, self.meter = store, Quiet()
         self.runs = Runs(store, f"worker-{id(self)}", RunTimes(**times))
         self.conversations = Conversations(store, self.now, idle=self.runs.idle, stop=self.runs.stop_on)
-        engine = Engine(store=store, memory=Everything(), times=self.runs.times, meter=self.meter, now=self.now)
+        self.engine = engine = Engine(
+            store=store, memory=Everything(), times=self.runs.times, meter=self.meter, now=self.now
+        )
         names = {p.name: Configured(p.name, p.name, p) for p in providers}
         chain = Providers(names, providers[0].name, [p.name for p in providers[1:]])
         self.turns = Turns(
@@ -101,7 +107,8 @@ class Node:
             now=self.now,
             new_id=lambda: f"{id(self)}-{next(ids):06d}",
         )
-        self.workers = Workers(store, self.runs, self.now)
+        self.silence = 0.0
+        self.workers = Workers(store, self.runs, self.now, lambda: self.silence)
 
     def now(self) -> datetime:
         self.time += timedelta(milliseconds=1)
@@ -402,9 +409,12 @@ async def test_orphans_of_a_dead_process_are_ended_by_another(store: SlowStore) 
     async with node(store, ScriptedProvider(["one ", "two", asyncio.Event()])) as dead, node(store) as alive:
         await dead.workers.beat()  # the other one has no process yet, so only the lease tells
         run = await _orphan(store, dead)
+        alive.time += timedelta(days=1)  # clocks differ and jump: that alone says nothing
         assert await alive.workers.recover() == 0
         reader = asyncio.ensure_future(alive.read(run))
-        alive.time += timedelta(minutes=1)
+        alive.silence = 14
+        assert await alive.workers.recover() == 0
+        alive.silence = 16
         assert await alive.workers.recover() == 1
         assert await alive.workers.recover() == 0
         assert await alive.texts(run.conversation) == [
@@ -423,7 +433,8 @@ async def test_a_process_that_was_only_slow_cannot_write_after_it_was_taken_over
         await slow.workers.beat()
         run = await slow.say("hi")
         await anext(slow.runs.follow(run.id))
-        other.time += timedelta(minutes=1)
+        assert await other.workers.recover() == 0
+        other.silence = 16
         assert await other.workers.recover() == 1
         before = await other.read(run)
         gate.set()
@@ -470,8 +481,10 @@ async def test_an_end_that_the_store_refused_is_written_later(store: SlowStore) 
     async with node(store, ScriptedProvider(["half", asyncio.Event()])) as one:
         run = await _orphan(store, one)
         assert one.runs.lost == {run.id}
+        await one.workers.beat()
         assert await one.workers.recover() == 1
         assert (await one.texts(run.conversation))[-1] == ("assistant", "half", "interrupted")
+        assert await one.workers.recover() == 0
         assert not one.runs.lost
 
 
@@ -526,8 +539,6 @@ async def test_the_path_leaves_out_other_branches(store: SlowStore) -> None:
         assert record is not None
         sibling = {**record.doc, "seq": 3, "text": "Another answer"}
         current = await one.conversations.open(ANN, run.conversation)
-        from backchat.services.stored import conversation_put
-
         moved = replace(current, leaf="sibling", next_seq=4, messages=3)
         await store.apply([Put("message", "sibling", sibling, 0), conversation_put(moved)])
         assert [t[1] for t in await one.texts(run.conversation)] == ["1", "Another answer"]
@@ -545,3 +556,130 @@ async def test_a_path_longer_than_a_page(store: SlowStore) -> None:
         assert [m.id for m in await one.conversations.transcript(ANN, run.conversation, limit=5)] == [
             m.id for m in path[-5:]
         ]
+
+
+async def test_a_reader_that_is_behind_ends_when_the_events_go(store: SlowStore) -> None:
+    gates = [asyncio.Event() for _ in range(20)]
+    async with node(store, ScriptedProvider([step for gate in gates for step in ("x ", gate)])) as one:
+        run = await one.say("hi")
+        behind = one.runs.follow(run.id)
+        await anext(behind)
+        for gate in gates:
+            gate.set()
+            for _ in range(6):
+                await asyncio.sleep(0)
+        await one.runs.result(run.id)
+        await one.conversations.discard(ANN, run.conversation)
+        async with asyncio.timeout(5):
+            assert [batch async for batch in behind] == []
+
+
+async def test_a_run_stopped_before_it_began_is_ended_all_the_same(store: SlowStore) -> None:
+    provider = ScriptedProvider(["never"])
+    async with node(store, provider) as one:
+        run = await one.say("hi")
+        await one.runs.result(run.id)
+        again = replace(run, id="again", answer="answer", version=0)
+        current = await one.conversations.open(ANN, run.conversation)
+        changes: list[Change] = [run_put(again), conversation_put(replace(current, active_run="again"))]
+        await store.apply(changes)
+        job = Job(
+            conversation=await one.conversations.open(ANN, run.conversation),
+            past=one.engine.past(current, Message(**_said(current))),
+            candidates=[Configured("scripted", "scripted", provider)],
+            request=ModelRequest(messages=()),
+        )
+        live = one.runs.start(replace(again, version=1), lambda live: one.engine.work(live, job))
+        live.stop("cancelled")
+        with pytest.raises(Cancelled):
+            await one.runs.result("again")
+        assert (await one.runs.open(ANN, "again")).status == "cancelled"
+        assert not one.runs.live
+
+
+def _said(conversation: Any) -> dict[str, Any]:
+    return {
+        "id": "m",
+        "conversation": conversation.id,
+        "owner": "ann",
+        "seq": 99,
+        "role": "user",
+        "parts": (Text("hi"),),
+        "created_at": conversation.updated_at,
+    }
+
+
+async def test_runs_of_a_process_nobody_knows_are_orphans(store: SlowStore) -> None:
+    async with node(store, ScriptedProvider(["half", asyncio.Event()])) as dead, node(store) as alive:
+        run = await _orphan(store, dead)  # it never beat
+        assert await alive.workers.recover() == 1
+        assert (await alive.texts(run.conversation))[-1] == ("assistant", "half", "interrupted")
+
+
+async def test_whoever_leaves_ends_what_it_could_not_end_before(store: SlowStore) -> None:
+    async with node(store, ScriptedProvider(["half", asyncio.Event()])) as one:
+        async with one.workers:
+            run = await _orphan(store, one)
+        assert (await one.runs.open(ANN, run.id)).status == "interrupted"
+        assert await store.count(Query(kind="worker")) == 0
+
+
+async def test_one_commit_that_fails_loses_no_event(store: SlowStore) -> None:
+    gate = asyncio.Event()
+    async with node(store, ScriptedProvider(["one ", gate, "two"])) as one:
+        run = await one.say("hi")
+        await anext(one.runs.follow(run.id))
+        store.failures = 1
+        gate.set()
+        _, answer = await one.runs.result(run.id)
+        assert store.failures == 0
+        assert "".join(e.text for _, e in await one.read(run) if isinstance(e, TextDelta)) == "one two"
+        assert answer is not None
+        assert answer.text == "one two"
+
+
+async def test_a_retry_that_waits_behind_the_first_try_gets_its_reply(store: SlowStore) -> None:
+    gate = asyncio.Event()
+    provider = ScriptedProvider(["one", gate], ["two", asyncio.Event()])
+    async with node(store, provider, wait=timedelta(seconds=5)) as one:
+        first = await one.say("1")
+        await anext(one.runs.follow(first.id))
+        once = Once("k", "f")
+        tries = [asyncio.ensure_future(one.say("2", conversation=first.conversation, once=once)) for _ in range(3)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        gate.set()
+        async with asyncio.timeout(2):  # while the reply of the first try still runs
+            runs = [await t for t in tries]
+        assert len({r.id for r in runs}) == 1
+        assert len(provider.requests) == 2
+
+
+async def test_truncating_takes_images_and_logs_along(store: SlowStore) -> None:
+    async with node(store) as one:
+        run = await one.say("1", images=[ImageData("image/png", b"x" * 10)])
+        await one.runs.result(run.id)
+        later = await one.say("2", conversation=run.conversation, images=[ImageData("image/png", b"y" * 10)])
+        await one.runs.result(later.id)
+        await one.conversations.truncate(ANN, run.conversation, 2)
+        assert await store.count(Query(kind="file")) == await store.count(Query(kind="file_chunk")) == 1
+        with pytest.raises(NotFound):
+            await one.runs.replayable(ANN, run.id)
+        assert await one.read(run) == []
+        assert len(await one.read(later)) > 0
+
+
+async def test_what_services_refuse_is_not_put_into_a_prompt(store: SlowStore) -> None:
+    provider = ScriptedProvider([ReasoningDelta("hm"), asyncio.Event()], ["x", ToolCall("c", "look", "{}")], ["done"])
+    async with node(store, provider) as one:
+        run = await one.say("1")
+        await anext(one.runs.follow(run.id))
+        await one.runs.cancel(ANN, run.id)
+        for text in ("2", "3"):
+            await one.runs.result((await one.say(text, conversation=run.conversation)).id)
+    assert [(m.role, m.parts) for m in provider.requests[2].messages] == [
+        ("user", (Text("1"),)),
+        ("user", (Text("2"),)),
+        ("assistant", (Text("x"),)),
+        ("user", (Text("3"),)),
+    ]

@@ -7,10 +7,12 @@ import re
 
 import orjson
 import pytest
+from aiohttp import ClientPayloadError
 from openapi_spec_validator import validate
 
 from backchat.errors import ConfigError
 from backchat.plugins import Plugins
+from backchat.services.runlog import RunLog
 from backchat.testing.plugin import Serve
 from backchat.testing.provider import ScriptedProvider
 from backchat.testing.server import Box
@@ -154,9 +156,37 @@ async def test_not_ready_when_the_store_does_not_answer(box: Box, monkeypatch: p
     async def fail(kind: str, id: str) -> None:
         raise OSError("disk gone")
 
-    monkeypatch.setattr(box.services.runs.store, "get", fail)
+    with monkeypatch.context() as broken:
+        broken.setattr(box.services.runs.store, "get", fail)
+        assert (await box.client.get("/readyz")).status == 503
+        assert (await box.client.get("/healthz")).status == 200
+    assert (await box.client.get("/readyz")).status == 200
+    box.services.runs.beaten -= 3600  # no write has gone through for an hour
     assert (await box.client.get("/readyz")).status == 503
-    assert (await box.client.get("/healthz")).status == 200
+
+
+async def test_a_stream_that_breaks_is_cut_and_says_nothing_false(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = asyncio.Event()
+    box = await serve({"providers": {"scripted": {"use": "scripted"}}}, [ScriptedProvider(["one", gate, "two"])])
+    ann = await box.key()
+    answer = await box.client.post("/api/chat/stream", json={"text": "a"}, headers=ann)
+    head = b""
+    while b"one" not in head:
+        head += await answer.content.readany()
+
+    async def fail(log: RunLog, after: int) -> None:
+        raise OSError("disk gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(RunLog, "since", fail)
+        gate.set()
+        with pytest.raises(ClientPayloadError):
+            await answer.read()
+    run = orjson.loads(head.split(b"data: ")[1].split(b"\n")[0])["run_id"]
+    rest = await (await box.client.get(f"/api/chat/stream/{run}?after=1", headers=ann)).text()
+    assert '"delta":"two"' in rest
 
 
 @pytest.mark.parametrize(

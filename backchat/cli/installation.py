@@ -36,9 +36,9 @@ class Installation:
         return load_config(self.file, Plugins(from_entry_points=True), data=self.data)
 
     def load_usable(self) -> Config:
-        """The same, and the data directory is there if the configuration names it: readable by its owner only."""
+        """The same, and the data directory is there if the configuration uses it: readable by its owner only."""
         config = self.load()
-        if self.file is None or "$data" in self.file.read_text(encoding="utf-8"):
+        if config.uses_data:
             try:
                 self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:

@@ -88,10 +88,14 @@ def parse(text: str, source: str) -> dict[str, Any]:
 
 
 class References:
-    """Resolves the references of one document. ``here`` is the folder of its file, ``data`` the data directory."""
+    """Resolves the references of one document. ``here`` is the folder of its file, ``data`` the data directory.
+
+    ``used_data`` says whether anything that was resolved lies in the data directory.
+    """
 
     def __init__(self, here: Path, data: Path, problems: Problems) -> None:
         self._here, self._data, self._problems = here, data, problems
+        self.used_data = False
         self._kinds: dict[str, Callable[[str, Mapping[str, Any], str], Any]] = {
             "$env": self._env,
             "$file": self._file,
@@ -147,6 +151,7 @@ class References:
         relative = Path(name)
         if relative.is_absolute() or ".." in relative.parts:
             return self._missing(path, "$data needs a name inside the data directory")
+        self.used_data = True
         return str(self._data / relative)
 
 

@@ -42,7 +42,7 @@ def load_config(path: Path | None, plugins: Plugins, *, data: Path) -> Config:
             problems.add(name, _unknown(name, known))
     references = References(here, data, problems)
     resolved = {name: references.resolve(found[name], name) for name in known if found.get(name) is not None}
-    return _Check(problems, plugins).config(resolved)
+    return _Check(problems, plugins).config(resolved, uses_data=references.used_data)
 
 
 class _Check:
@@ -50,7 +50,7 @@ class _Check:
         self._problems, self._plugins = problems, plugins
         self._told = {line.partition(": ")[0] for line in problems.lines}
 
-    def config(self, found: Mapping[str, Any]) -> Config:
+    def config(self, found: Mapping[str, Any], *, uses_data: bool) -> Config:
         offers = self._plugins
         server = self._load(SERVER, found.get("server", {}), "server", foreign=False)
         storage = self._one(offers.storages, found["storage"], "storage")
@@ -76,6 +76,7 @@ class _Check:
             auth=auth,
             dialects=dialects,
             replies=replies,
+            uses_data=uses_data,
         )
 
     def _one(self, offers: Offers[C], node: Any, path: str) -> Selected[C] | None:

@@ -70,7 +70,10 @@ class RepliesSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A checked configuration. The names in ``default_provider`` and ``fallback`` are keys of ``providers``."""
+    """A checked configuration. The names in ``default_provider`` and ``fallback`` are keys of ``providers``.
+
+    ``uses_data``: something in it lies in the data directory, which must then be there.
+    """
 
     server: ServerSettings
     storage: Selected[StorageBackend]
@@ -81,6 +84,7 @@ class Config:
     auth: tuple[Selected[AuthenticatorBackend], ...]
     dialects: tuple[Selected[Dialect], ...]
     replies: RepliesSettings
+    uses_data: bool
 
 
 def options(schema: SettingsSchema) -> dict[str, fields.Field[Any]]:

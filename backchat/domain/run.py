@@ -67,7 +67,7 @@ RunEvent = TextDelta | ReasoningDelta | StatusNote | ToolCalled | RunEnded
 class Run:
     """One reply.
 
-    input     id of the user's message;  answer  the id that the answer has or will have
+    input     id of the user's message, and ``seq`` its seq;  answer  the id that the answer has or will have
     provider  name of the configured provider that answers (the last one tried, after a fallback)
     options   snapshot of what the reply was asked with (mood, web, tools, ...)
     worker    id of the server process that works on it
@@ -78,6 +78,7 @@ class Run:
     conversation: str
     owner: str
     input: str
+    seq: int
     answer: str
     provider: str
     model: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from backchat.domain.message import Usage
 from backchat.domain.run import RunStatus
@@ -17,7 +17,9 @@ class Meter(Protocol):
         """Seconds from the start of a run to the first thing its model said."""
         ...
 
-    def run_ended(self, provider: str, status: RunStatus, usage: Usage | None) -> None: ...
+    def run_ended(self, provider: str, status: RunStatus | Literal["lost"], usage: Usage | None) -> None:
+        """``lost``: another process wrote the end, or nobody could, or the run was deleted."""
+        ...
 
     def committed(self, batches: int) -> None:
         """The store made ``batches`` calls of ``apply`` durable in one commit."""

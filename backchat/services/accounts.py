@@ -6,7 +6,6 @@ import hashlib
 import re
 import secrets
 import string
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,19 +14,10 @@ from typing import Any, Literal
 from backchat.domain.identity import ApiKey, Identity, User
 from backchat.domain.times import moment, stamp
 from backchat.errors import Conflict, InvalidInput, NotFound, StaleWrite
-from backchat.ports.storage import Kind, Put, Query, Record, RecordStore
+from backchat.ports.storage import Put, Query, Record, RecordStore
+from backchat.services.account_records import folded, key_doc, key_of, unclaimed_doc, user_doc, user_of
 from backchat.services.conversations import retrying
 from backchat.services.passwords import Passwords
-
-USER = Kind(
-    name="user",
-    fields=("name_folded", "email_folded", "created"),
-    indexes=(("created",),),
-    unique=(("name_folded",), ("email_folded",)),
-)
-API_KEY = Kind(
-    name="api_key", fields=("user", "created"), indexes=(("created",), ("user", "created")), partition="user"
-)
 
 NAME_MAX = 100
 EMAIL_MAX = 254
@@ -138,7 +128,7 @@ class Accounts:
             if record is None:
                 if value is None:
                     return
-                doc: Mapping[str, Any] = _unclaimed_doc(who, self._now())
+                doc: Mapping[str, Any] = unclaimed_doc(who, self._now())
             else:
                 doc = record.doc
             settings = {k: v for k, v in doc["settings"].items() if k != key}
@@ -233,10 +223,10 @@ class Accounts:
         return not any(found)
 
     async def _found(self, field: str, value: str) -> Record | None:
-        folded = _folded(value)
-        if not folded.isprintable():  # nobody has it, and a store need not be able to ask for it
+        wanted = folded(value)
+        if not wanted.isprintable():  # nobody has it, and a store need not be able to ask for it
             return None
-        found = await self._store.find(Query(kind="user", where=((field, (folded,)),), limit=1))
+        found = await self._store.find(Query(kind="user", where=((field, (wanted,)),), limit=1))
         return found[0] if found else None
 
     async def _all(self, query: Query) -> list[Record]:
@@ -249,84 +239,8 @@ class Accounts:
             query = replace(query, after=(page[-1].doc["created"], page[-1].id))
 
 
-def user_doc(user: User) -> dict[str, Any]:
-    return {
-        "name": user.name,
-        "name_folded": _folded(user.name),
-        "email": user.email,
-        "email_folded": None if user.email is None else _folded(user.email),
-        "password_hash": user.password_hash,
-        "role": user.role,
-        "settings": user.settings,
-        "created": stamp(user.created_at),
-    }
-
-
-def _unclaimed_doc(who: Identity, now: datetime) -> dict[str, Any]:
-    """The record of a token's subject. Its name is only shown: it neither takes a user name nor is found by it."""
-    return {
-        "name": who.name or who.user,
-        "name_folded": None,
-        "email": None,
-        "email_folded": None,
-        "password_hash": None,
-        "role": "user",
-        "settings": {},
-        "created": stamp(now),
-    }
-
-
-def user_of(record: Record) -> User:
-    d = record.doc
-    return User(
-        id=record.id,
-        name=d["name"],
-        email=d["email"],
-        password_hash=d["password_hash"],
-        role=d["role"],
-        settings=dict(d["settings"]),
-        created_at=moment(d["created"]),
-        version=record.version,
-    )
-
-
-def key_doc(key: ApiKey) -> dict[str, Any]:
-    return {
-        "user": key.user,
-        "user_name": key.user_name,
-        "name": key.name,
-        "digest": key.digest,
-        "platform": key.platform,
-        "scopes": list(key.scopes),
-        "created": stamp(key.created_at),
-        "expires": None if key.expires_at is None else stamp(key.expires_at),
-        "revoked": None if key.revoked_at is None else stamp(key.revoked_at),
-    }
-
-
-def key_of(record: Record) -> ApiKey:
-    d = record.doc
-    return ApiKey(
-        id=record.id,
-        user=d["user"],
-        user_name=d["user_name"],
-        name=d["name"],
-        digest=d["digest"],
-        platform=d["platform"],
-        scopes=tuple(d["scopes"]),
-        created_at=moment(d["created"]),
-        expires_at=None if d["expires"] is None else moment(d["expires"]),
-        revoked_at=None if d["revoked"] is None else moment(d["revoked"]),
-        version=record.version,
-    )
-
-
 def _label(text: str, field: str) -> str:
     text = text.strip()
     if not text or len(text) > NAME_MAX or not text.isprintable():
         raise InvalidInput(f"must be 1 to {NAME_MAX} printable characters", field=field)
     return text
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text.strip()).casefold())

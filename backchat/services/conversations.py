@@ -78,35 +78,25 @@ class Conversations:
         """Delete a conversation with everything that belongs to it. A run on it is cancelled and its reply dropped."""
 
         async def attempt() -> None:
+            await self.stop(await self.open(who, id))
             conversation = await self.open(who, id)
-            await self.stop(conversation)
-            conversation = await self.open(who, id)
-            changes: list[Change] = [Delete(CONVERSATION.name, id, conversation.version)]
-            changes += [Purge(kind.name, (("conversation", (id,)),)) for kind in (MESSAGE, RUN, FILE)]
-            changes += await self._leavings(id)
-            await self.store.apply(changes)
+            await self.store.apply(
+                [Delete(CONVERSATION.name, id, conversation.version), *await self._belongings(id, None)]
+            )
 
         await retrying(attempt)
 
-    async def _leavings(self, id: str) -> list[Change]:
-        """What the runs and files of a conversation own in turn."""
-        changes: list[Change] = []
-        for kind in (RUN, FILE):
-            last: str | None = None
-            while True:
-                after = (last,) if last is not None else None
-                page = await self.store.find(
-                    Query(kind=kind.name, where=(("conversation", (id,)),), after=after, limit=PAGE)
-                )
-                for record in page:
-                    if kind is RUN:
-                        changes.append(events_purge(record.id))
-                    else:
-                        changes.append(Purge(FILE_CHUNK.name, (("file", (record.id,)),)))
-                if len(page) < PAGE:
-                    break
-                last = page[-1].id
-        return changes
+    async def _belongings(self, id: str, below: int | None) -> list[Change]:
+        """What to purge with the messages of seqs under ``below`` (None: all): files, runs and their logs."""
+        where, ranges = (("conversation", (id,)),), (Range("seq", high=below),) if below is not None else ()
+        changes: list[Change] = [Purge(kind.name, where, ranges) for kind in (MESSAGE, FILE, FILE_CHUNK, RUN)]
+        last: tuple[str] | None = None
+        while True:
+            page = await self.store.find(Query(kind=RUN.name, where=where, ranges=ranges, after=last, limit=PAGE))
+            changes += [events_purge(record.id) for record in page]
+            if len(page) < PAGE:
+                return changes
+            last = (page[-1].id,)
 
     async def truncate(self, who: Identity, id: str, keep: int) -> tuple[int, int]:
         """Keep the ``keep`` newest messages and delete the others; returns how many were kept and deleted.
@@ -115,9 +105,11 @@ class Conversations:
         """
 
         async def attempt() -> tuple[int, int]:
+            before = await self.open(who, id)
+            await self.idle(before)
             conversation = await self.open(who, id)
-            await self.idle(conversation)
-            conversation = await self.open(who, id)
+            if conversation.active_run not in (None, before.active_run):
+                raise StaleWrite("a reply began meanwhile")
             if keep >= conversation.messages:
                 return conversation.messages, 0
             kept, characters = await self._newest(id, keep)
@@ -129,12 +121,7 @@ class Conversations:
                 characters=characters,
                 leaf=leaf or (kept[-1].id if kept else None),
             )
-            await self.store.apply(
-                [
-                    conversation_put(changed),
-                    Purge(MESSAGE.name, (("conversation", (id,)),), (Range("seq", high=cut),)),
-                ]
-            )
+            await self.store.apply([conversation_put(changed), *await self._belongings(id, cut)])
             return len(kept), conversation.messages - len(kept)
 
         return await retrying(attempt)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.message import Message, MessageStatus, Part, Reasoning, Text, ToolCall, Usage
+from backchat.domain.pieces import Pieces
 from backchat.domain.run import Failure, ReasoningDelta, Run, RunEnded, RunEvent, RunStatus, TextDelta, ToolCalled
 from backchat.errors import (
     BackchatError,
@@ -57,23 +58,23 @@ def error_of(failure: Failure) -> BackchatError:
 class Said:
     """What a run has said so far."""
 
-    texts: list[str] = field(default_factory=list)
-    reasonings: list[str] = field(default_factory=list)
+    text: Pieces = field(default_factory=Pieces)
+    reasoning: Pieces = field(default_factory=Pieces)
     calls: list[ToolCall] = field(default_factory=list)
 
     def add(self, event: RunEvent) -> None:
         if type(event) is TextDelta:
-            self.texts.append(event.text)
+            self.text.add(event.text)
         elif type(event) is ReasoningDelta:
-            self.reasonings.append(event.text)
+            self.reasoning.add(event.text)
         elif type(event) is ToolCalled:
             self.calls.append(event.call)
 
     def parts(self) -> tuple[Part, ...]:
         parts: list[Part] = []
-        if reasoning := "".join(self.reasonings):
+        if reasoning := str(self.reasoning):
             parts.append(Reasoning(reasoning))
-        if text := "".join(self.texts):
+        if text := str(self.text):
             parts.append(Text(text))
         return (*parts, *self.calls)
 

@@ -67,8 +67,8 @@ class Past:
 
     def drop(self) -> None:
         """Nobody will ask."""
-        if self._ahead is not None:
-            self._ahead.cancel()
+        if self._ahead is not None and not self._ahead.cancel() and not self._ahead.cancelled():
+            self._ahead.exception()  # seen, and of no interest: the commit beside it has failed as well
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class Engine:
         return Past(self.memory, Path(self.store, conversation.id, conversation.leaf, tip))
 
     async def work(self, live: LiveRun, job: Job) -> None:
-        """Answer, and write the end whatever happens; returns early only when another process has taken over."""
+        """Answer, and write the end whatever happens, unless the run was taken over or deleted meanwhile."""
         self.meter.run_started()
         first = job.candidates[0]
         answering = Answering(first.name, first.provider.model, perf_counter())
@@ -108,18 +108,30 @@ class Engine:
         finally:
             live.finishing = True
             live.log.close()
-            taken_over = isinstance((await asyncio.gather(pump, return_exceptions=True))[0], StaleWrite)
-        if taken_over or not await self._end(live, job.conversation, answering, said, error):
+            broken = (await asyncio.gather(pump, return_exceptions=True))[0]
+        if broken is not None and not isinstance(broken, StaleWrite):
+            log.error("run.log_broken", run=live.run.id, exc_info=broken)
+        ended = False
+        try:
+            taken_over = isinstance(broken, StaleWrite)
+            ended = not taken_over and await self._end(live, job.conversation, answering, said, error)
+        finally:
+            status = live.run.status if ended else "lost"
+            self.meter.run_ended(answering.provider, status, answering.usage)
+        if not ended:
             log.warning("run.lost", run=live.run.id)
             live.error = Interrupted("another process took this reply over")
-            return
-        self.meter.run_ended(answering.provider, live.run.status, answering.usage)
+        elif error is not None:
+            log.warning("run.ended_early", run=live.run.id, provider=answering.provider, code=error.code)
 
     async def _answer(
         self, live: LiveRun, job: Job, answering: Answering, said: Said, pump: asyncio.Task[None]
     ) -> BackchatError | None:
         """Ask until somebody answers; what went wrong, as an error of ours."""
         pump.add_done_callback(lambda _: live.stop("interrupted"))
+        live.begun = True
+        if live.reason is not None:
+            return _stopped(live)
         try:
             async with asyncio.timeout(self.times.limit.total_seconds()):
                 await self._ask(live, job, answering, said)
@@ -128,8 +140,8 @@ class Engine:
         except asyncio.CancelledError:
             if live.reason is None:
                 raise
-            asyncio.current_task().uncancel()  # type: ignore[union-attr]  # the reason is ours: the end is still to write
-            return Cancelled("the reply was cancelled") if live.reason == "cancelled" else _interrupted()
+            asyncio.current_task().uncancel()  # the reason is ours: the end is still to write
+            return _stopped(live)
         except BackchatError as error:
             return error
         except Exception:
@@ -211,7 +223,9 @@ class Engine:
             conversation = conversation_of(current)
 
 
-def _interrupted() -> Interrupted:
+def _stopped(live: LiveRun) -> BackchatError:
+    if live.reason == "cancelled":
+        return Cancelled("the reply was cancelled")
     return Interrupted("the server stopped before the reply was complete")
 
 

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import base64
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from datetime import datetime
 
+from backchat.domain.conversation import Conversation
 from backchat.domain.times import stamp
+from backchat.ports.providers import ImageData
 from backchat.ports.storage import Kind, Put, Query, RecordStore
 
-FILE = Kind(name="file", fields=("conversation",), indexes=(("conversation",),), partition="conversation")
-FILE_CHUNK = Kind(name="file_chunk", fields=("file",), indexes=(("file",),), partition="file")
+FILE = Kind(name="file", fields=("conversation", "seq"), indexes=(("conversation", "seq"),), partition="conversation")
+FILE_CHUNK = Kind(
+    name="file_chunk",
+    fields=("file", "conversation", "seq"),
+    indexes=(("file",), ("conversation", "seq")),
+    partition="conversation",
+)
 CHUNK = 1 << 20
 
 
-def file_puts(id: str, conversation: str, owner: str, mime: str, data: bytes, created: datetime) -> list[Put]:
-    """The changes that store a file; apply them together with whatever refers to it."""
-    chunks = [data[i : i + CHUNK] for i in range(0, len(data), CHUNK)]
+def file_puts(id: str, conversation: Conversation, image: ImageData, created: datetime) -> list[Put]:
+    """The changes that store an image of the conversation's next message; apply them together with it."""
+    chunks = [image.data[i : i + CHUNK] for i in range(0, len(image.data), CHUNK)]
+    place = {"conversation": conversation.id, "seq": conversation.next_seq}
     doc = {
-        "conversation": conversation,
-        "owner": owner,
-        "mime": mime,
-        "size": len(data),
+        **place,
+        "owner": conversation.owner,
+        "mime": image.mime,
+        "size": len(image.data),
         "chunks": len(chunks),
         "created": stamp(created),
     }
     puts = [Put("file", id, doc, 0)]
     for n, chunk in enumerate(chunks):
-        puts.append(Put("file_chunk", f"{id}.{n:06d}", {"file": id, "data": base64.b64encode(chunk).decode()}, 0))
+        puts.append(Put("file_chunk", f"{id}.{n:06d}", {**place, "file": id, "data": b64encode(chunk).decode()}, 0))
     return puts
 
 
@@ -40,5 +48,5 @@ async def file_bytes(store: RecordStore, ids: Sequence[str]) -> dict[str, bytes]
             continue
         count = record.doc["chunks"]
         chunks = await store.find(Query(kind="file_chunk", where=(("file", (id,)),), limit=count))
-        found[id] = b"".join([base64.b64decode(c.doc["data"]) for c in chunks])
+        found[id] = b"".join([b64decode(c.doc["data"]) for c in chunks])
     return found

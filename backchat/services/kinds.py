@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backchat.ports.storage import Kind
-from backchat.services.accounts import API_KEY, USER
+from backchat.services.account_records import API_KEY, USER
 from backchat.services.files import FILE, FILE_CHUNK
 from backchat.services.runlog import EVENT
 from backchat.services.runstate import CANCEL, IDEMPOTENCY, RUN, WORKER

@@ -118,12 +118,14 @@ class RunLog:
 
     async def commit(self, more: Sequence[Change], last: RunEnded | None = None) -> None:
         """Commit what is pending, and ``last`` as the end, in one batch with ``more``."""
-        events = _merged(self._pending)
+        said = _merged(self._pending)
         self._pending = []
-        if last is not None:
-            events.append(last)
-        numbered = list(enumerate(events, self.last + 1))
-        await self._store.apply([*more, *[event_put(self.run, n, e) for n, e in numbered]])
+        numbered = list(enumerate([*said, last] if last is not None else said, self.last + 1))
+        try:
+            await self._store.apply([*more, *[event_put(self.run, n, e) for n, e in numbered]])
+        except BaseException:
+            self._pending[:0] = said  # for the next commit, which may be the last one
+            raise
         self._tail.extend(numbered)
         if numbered:
             self.last = numbered[-1][0]

@@ -7,11 +7,13 @@ each other (who still lives, who is asked to stop) is in ``backchat.services.wor
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
+
+import structlog
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
@@ -25,6 +27,7 @@ from backchat.services.runlog import Numbered, RunLog, read_events
 from backchat.services.runstate import run_of
 from backchat.services.stored import message_of
 
+log = structlog.get_logger(source=__name__)
 POLL = 0.2
 Reason = Literal["cancelled", "interrupted"]
 
@@ -45,7 +48,7 @@ class RunTimes:
 class LiveRun:
     """A run that this process works on."""
 
-    __slots__ = ("answer", "error", "finishing", "log", "reason", "run", "task")
+    __slots__ = ("answer", "begun", "error", "finishing", "log", "reason", "run", "task")
 
     def __init__(self, run: Run, log: RunLog) -> None:
         self.run = run
@@ -53,20 +56,26 @@ class LiveRun:
         self.answer: Message | None = None
         self.error: BackchatError | None = None
         self.reason: Reason | None = None
+        self.begun = False
         self.finishing = False
         self.task: asyncio.Task[None] | None = None
 
     def stop(self, reason: Reason) -> None:
-        """Ask the work to end early. Without effect once the end is being written."""
+        """Ask the work to end early. Without effect once the end is being written.
+
+        A task that has not begun is not cancelled, for it would end without a word: the work looks at the reason first.
+        """
         if self.reason is None and not self.finishing and self.task is not None:
             self.reason = reason
-            self.task.cancel()
+            if self.begun:
+                self.task.cancel()
 
 
 class Runs:
     """The runs of one process, and the readers' side of everybody's.
 
     ``lost`` are runs whose end could not be written, because the store failed: ``Workers.recover`` writes it.
+    ``beaten`` is when this process last told the store that it lives, in monotonic seconds.
     """
 
     def __init__(self, store: RecordStore, worker: str, times: RunTimes) -> None:
@@ -74,6 +83,11 @@ class Runs:
         self.live: dict[str, LiveRun] = {}
         self.lost: set[str] = set()
         self.draining = False
+        self.beaten = time.monotonic()
+
+    def is_healthy(self) -> bool:
+        """Whether the store has taken a write within the last lease."""
+        return time.monotonic() - self.beaten < self.times.lease.total_seconds()
 
     def refuse_if_draining(self) -> None:
         if self.draining:
@@ -89,7 +103,10 @@ class Runs:
     async def _work(self, live: LiveRun, work: Callable[[LiveRun], Awaitable[None]]) -> None:
         try:
             await work(live)
-        except BaseException:
+        except Exception:
+            log.exception("run.end_not_written", run=live.run.id)
+            self.lost.add(live.run.id)
+        except asyncio.CancelledError:
             self.lost.add(live.run.id)
             raise
         finally:
@@ -113,10 +130,14 @@ class Runs:
             raise Expired("the events of this run are no longer kept; its message is")
         return run
 
+    async def is_over(self, run: Run, after: int) -> bool:
+        """Whether the run has ended and has no event above ``after``."""
+        return run.status != "running" and not await read_events(self.store, run.id, after, 1)
+
     async def follow(self, id: str, after: int = 0) -> AsyncGenerator[Sequence[Numbered], None]:
         """The events of a run above ``after`` in batches as they are committed, up to and including its end.
 
-        Ends without one only if the run is deleted meanwhile.
+        Ends without one only if the run is deleted meanwhile, or if there is nothing above ``after``.
         """
         position, live = after, self.live.get(id)
         while True:
@@ -124,6 +145,9 @@ class Runs:
                 batch: Sequence[Numbered] = await read_events(self.store, id, position)
             elif live.log.last > position:
                 batch = await live.log.since(position)
+                if not batch:  # deleted meanwhile, or no longer kept
+                    live = None
+                    continue
             elif live.log.ended:
                 live, batch = None, ()
                 continue
@@ -226,11 +250,14 @@ class Runs:
     async def drain(self, seconds: float) -> None:
         """Start nothing new, give what runs this many seconds, interrupt the rest. Nothing that was said is lost."""
         self.draining = True
-        tasks = {live.task for live in self.live.values() if live.task is not None}
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=seconds)
-            for live in list(self.live.values()):
-                live.stop("interrupted")
-            if late:
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait(late)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while (tasks := self._tasks()) and (left := until - loop.time()) > 0:
+            await asyncio.wait(tasks, timeout=left)
+        for live in list(self.live.values()):
+            live.stop("interrupted")
+        while tasks := self._tasks():
+            await asyncio.wait(tasks)
+
+    def _tasks(self) -> set[asyncio.Task[None]]:
+        return {live.task for live in self.live.values() if live.task is not None}

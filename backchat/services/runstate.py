@@ -9,11 +9,11 @@ from backchat.services.stored import usage_doc, usage_of
 
 RUN = Kind(
     name="run",
-    fields=("conversation", "worker", "status", "expires"),
-    indexes=(("conversation",), ("status", "worker"), ("expires",)),
+    fields=("conversation", "seq", "status", "expires"),
+    indexes=(("conversation", "seq"), ("status",), ("expires",)),
     partition="conversation",
 )
-WORKER = Kind(name="worker", fields=("expires",))
+WORKER = Kind(name="worker")
 CANCEL = Kind(name="cancel", fields=("worker",), indexes=(("worker",),))
 IDEMPOTENCY = Kind(name="idempotency", fields=("expires",), indexes=(("expires",),))
 
@@ -24,6 +24,7 @@ def run_put(r: Run) -> Put:
         "conversation": r.conversation,
         "owner": r.owner,
         "input": r.input,
+        "seq": r.seq,
         "answer": r.answer,
         "provider": r.provider,
         "model": r.model,
@@ -49,6 +50,7 @@ def run_of(record: Record) -> Run:
         conversation=d["conversation"],
         owner=d["owner"],
         input=d["input"],
+        seq=d["seq"],
         answer=d["answer"],
         provider=d["provider"],
         model=d["model"],

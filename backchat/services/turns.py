@@ -94,12 +94,29 @@ class Turns:
             return await self._attempt(who, say, candidates)
         # In line: of two sends that wait for the same reply the first one goes first.
         queue = self._queues.setdefault(say.conversation, asyncio.Lock())
-        async with queue:
-            while True:
-                try:
-                    return await self._attempt(who, say, candidates)
-                except StaleWrite:
-                    continue
+        try:
+            async with asyncio.timeout(self._runs.times.wait.total_seconds()):
+                await queue.acquire()
+        except TimeoutError:
+            raise RunInProgress("others are waiting for the reply of this conversation") from None
+        try:
+            return await self._say_in_turn(who, say, candidates)
+        finally:
+            queue.release()
+
+    async def _say_in_turn(self, who: Identity, say: Say, candidates: Sequence[Configured]) -> Run:
+        while True:
+            # Asked again: what this one waited for may be the reply to an equal request.
+            if say.once is not None and (run := await self._earlier(who, say.once)) is not None:
+                return run
+            try:
+                return await self._attempt(who, say, candidates)
+            except StaleWrite:
+                continue
+            except RunInProgress:
+                if say.once is not None and (run := await self._earlier(who, say.once)) is not None:
+                    return run
+                raise
 
     async def _attempt(self, who: Identity, say: Say, candidates: Sequence[Configured]) -> Run:
         now = self._now()
@@ -123,6 +140,7 @@ class Turns:
             conversation=conversation.id,
             owner=conversation.owner,
             input=message.id,
+            seq=message.seq,
             answer=answer_id,
             provider=first.name,
             model=first.provider.model,
@@ -188,7 +206,7 @@ class Turns:
         for image in say.images:
             file = self._new_id()
             parts.append(Image(file, image.mime))
-            changes += file_puts(file, conversation.id, who.user, image.mime, image.data, now)
+            changes += file_puts(file, conversation, image, now)
         return tuple(parts), changes
 
     def _once_put(self, who: Identity, once: Once, run: Run, now: datetime) -> Put:

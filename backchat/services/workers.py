@@ -1,17 +1,20 @@
 """Several processes on one store: who lives, whose runs are orphans, who is asked to stop; and what is kept too long.
 
-Every process keeps a ``worker`` record fresh. A process whose record has run out, or that is known to be dead because
-it ran on this host, leaves orphans: any other process ends them as ``interrupted`` and keeps what they had said.
+Every process writes a ``worker`` record again and again. Runs of a process that has gone silent for a lease, or that is
+known to be dead because it ran on this host, are orphans: any other process ends them as ``interrupted`` and keeps what
+they had said. Silence is measured with one's own clock: the clocks of hosts differ, and they jump.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -20,7 +23,7 @@ import structlog
 from backchat.domain.run import Run
 from backchat.domain.times import stamp
 from backchat.errors import Interrupted, StaleWrite
-from backchat.ports.storage import Delete, Purge, Put, Query, Range, RecordStore
+from backchat.ports.storage import Delete, Purge, Put, Query, Range, Record, RecordStore
 from backchat.services.endings import Ending, Said, failure_of
 from backchat.services.runlog import event_put, events_purge, read_events
 from backchat.services.runs import Runs
@@ -34,7 +37,7 @@ LISTEN = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process by what tells it from every other: where pids mean the same, the pid, and when it started."""
+    """A process, told from every other: where pids mean the same, the pid, and seconds from boot to its start."""
 
     host: str
     pid: int
@@ -42,122 +45,153 @@ class Process:
 
     @classmethod
     def own(cls) -> Process:
-        namespace = ""
+        namespace, boot = "", f"{psutil.boot_time():.0f}"
         with suppress(OSError):
             namespace = os.readlink("/proc/self/ns/pid")
-        host = f"{os.uname().nodename}/{psutil.boot_time():.0f}/{namespace}"
-        return cls(host, os.getpid(), psutil.Process().create_time())
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return cls(f"{os.uname().nodename}/{boot}/{namespace}", os.getpid(), _since_boot(os.getpid()))
 
     def is_gone(self) -> bool:
         """Whether no such process lives here any more; only asked about processes of this host."""
         try:
-            return bool(abs(psutil.Process(self.pid).create_time() - self.started) > 1)
+            return abs(_since_boot(self.pid) - self.started) > 1
         except psutil.NoSuchProcess:
             return True
         except psutil.AccessDenied:
             return False
 
 
+def _since_boot(pid: int) -> float:
+    boot = psutil.boot_time()  # asked first: psutil adds it to the start, so a clock that jumped cancels out
+    return float(psutil.Process(pid).create_time() - boot)
+
+
 @dataclass(slots=True)
 class Workers:
+    """``monotonic`` gives seconds; ``Runs.beaten`` is its value at the last beat."""
+
     store: RecordStore
     runs: Runs
     now: Callable[[], datetime]
+    monotonic: Callable[[], float] = time.monotonic
     process: Process | None = None
+    _heard: dict[str, tuple[int, float]] = field(default_factory=dict)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def __aenter__(self) -> Workers:
         await self.beat()
         await self.recover()
-        self._tasks = [asyncio.create_task(self._keep()), asyncio.create_task(self._listen())]
+        pause = self.runs.times.lease.total_seconds() / 3
+        # Apart from each other: a long sweep must not keep the beat waiting.
+        for each, seconds in ((self.beat, pause), (self._tidy, pause), (self._listen, LISTEN)):
+            self._tasks.append(asyncio.create_task(self._again(each, seconds)))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await (
+            self.beat()
+        )  # after this write every earlier one is done: a run stored by a request that was cut off is seen
+        await self.recover(leaving=True)
         await self.store.apply([Delete("worker", self.runs.worker)])
 
-    async def _keep(self) -> None:
-        pause = self.runs.times.lease.total_seconds() / 3
+    async def _again(self, work: Callable[[], Coroutine[Any, Any, object]], seconds: float) -> None:
         while True:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(seconds)
             try:
-                await self.beat()
-                await self.recover()
-                await self.sweep()
-            except Exception:  # a store that fails now may answer at the next beat; the lease bounds the harm
-                log.exception("worker.beat_failed")
+                await work()
+            except Exception:  # a store that fails now may answer the next time; the lease bounds the harm
+                log.exception("worker.failed", work=work.__name__.strip("_"))
+
+    async def _tidy(self) -> None:
+        await self.recover()
+        await self.sweep()
 
     async def _listen(self) -> None:
         """Stop runs of this process that were cancelled in another one."""
-        mine = (("worker", (self.runs.worker,)),)
-        while True:
-            await asyncio.sleep(LISTEN)
-            if not self.runs.live:
-                continue
-            try:
-                for record in await self.store.find(Query(kind="cancel", where=mine)):
-                    if live := self.runs.live.get(record.id):
-                        live.stop("cancelled")
-                    await self.store.apply([Delete("cancel", record.id)])
-            except Exception:  # as above: asked again in a moment
-                log.exception("worker.listen_failed")
+        if not self.runs.live:
+            return
+        for record in await self.store.find(Query(kind="cancel", where=(("worker", (self.runs.worker,)),))):
+            if live := self.runs.live.get(record.id):
+                live.stop("cancelled")
+            await self.store.apply([Delete("cancel", record.id)])
 
-    async def beat(self) -> Process:
-        """Say that this process lives, for as long as a lease."""
+    async def beat(self) -> None:
+        """Say that this process lives."""
         if self.process is None:
             self.process = await asyncio.to_thread(Process.own)
-        process = self.process
-        expires = stamp(self.now() + self.runs.times.lease)
-        doc = {"expires": expires, "host": process.host, "pid": process.pid, "started": process.started}
+        own = self.process
+        doc = {"at": stamp(self.now()), "host": own.host, "pid": own.pid, "started": own.started}
         await self.store.apply([Put("worker", self.runs.worker, doc)])
-        return process
+        self.runs.beaten = self.monotonic()
 
-    async def recover(self) -> int:
-        """End the orphans of every dead process, and runs whose end this one failed to write; returns how many."""
+    async def recover(self, *, leaving: bool = False) -> int:
+        """End every orphan; returns how many.
+
+        Orphans are the running runs of dead processes and of those nobody knows, and those of this process whose end it
+        could not write; when it is ``leaving``, all that it has left behind.
+        """
+        running = await self._running()
+        workers = {w.id: w for w in await self.store.find(Query(kind="worker", limit=1000))}
+        dead = {id for id, w in workers.items() if id != self.runs.worker and await self._is_dead(w)}
         ended = 0
-        for worker in await self.store.find(Query(kind="worker", limit=1000)):
-            if worker.id == self.runs.worker or not await self._dead(worker.doc):
-                continue
-            running = Query(kind="run", where=(("status", ("running",)), ("worker", (worker.id,))), limit=PAGE)
-            while orphans := await self.store.find(running):
-                for record in orphans:
-                    ended += await self._interrupt(run_of(record))
+        for run in running:
+            if run.worker == self.runs.worker:
+                orphan = run.id not in self.runs.live and (leaving or run.id in self.runs.lost)
+            else:
+                orphan = run.worker in dead or run.worker not in workers
+            if orphan:
+                ended += await self._interrupt(run)
+        self.runs.lost &= {run.id for run in running}
+        for id in dead - {run.worker for run in running}:
             with suppress(StaleWrite):
-                await self.store.apply([Delete("worker", worker.id, worker.version)])
-        for id in list(self.runs.lost):
-            lost = await self.store.get("run", id)
-            if lost is not None and lost.doc["status"] == "running":
-                ended += await self._interrupt(run_of(lost))
-            self.runs.lost.discard(id)
+                await self.store.apply([Delete("worker", id, workers[id].version)])
         if ended:
             log.info("worker.recovered", runs=ended)
         return ended
 
-    async def _dead(self, doc: Mapping[str, Any]) -> bool:
-        if doc["expires"] < stamp(self.now()):
+    async def _running(self) -> list[Run]:
+        found: list[Run] = []
+        while True:
+            after = (found[-1].id,) if found else None
+            page = await self.store.find(Query(kind="run", where=(("status", ("running",)),), after=after, limit=PAGE))
+            found += [run_of(r) for r in page]
+            if len(page) < PAGE:
+                return found
+
+    async def _is_dead(self, worker: Record) -> bool:
+        version, since = self._heard.get(worker.id, (0, 0.0))
+        now = self.monotonic()
+        if version != worker.version:
+            self._heard[worker.id] = (worker.version, now)
+        elif now - since > self.runs.times.lease.total_seconds():
             return True
+        return await self._is_gone(worker.doc)
+
+    async def _is_gone(self, doc: Mapping[str, Any]) -> bool:
         if self.process is None or doc["host"] != self.process.host:
             return False
         return await asyncio.to_thread(Process(doc["host"], doc["pid"], doc["started"]).is_gone)
 
     async def _interrupt(self, run: Run) -> bool:
-        """Write the end that a dead process could not. False if somebody else has done it."""
+        """Write the end that a dead process could not. False if somebody else has done it, or deleted the run."""
         said, last = Said(), 0
         while batch := await read_events(self.store, run.id, last):
             for seq, event in batch:
                 said.add(event)
                 last = seq
         record = await self.store.get("conversation", run.conversation)
+        asked = Delete("cancel", run.id)
         try:
-            if record is None:  # deleted: nothing to keep
-                await self.store.apply([Delete("run", run.id, run.version), events_purge(run.id)])
+            if record is None:
+                await self.store.apply([Delete("run", run.id, run.version), events_purge(run.id), asked])
                 return False
             error = Interrupted("the server stopped before the reply was complete")
             ending = Ending(status="interrupted", provider=run.provider, model=run.model, failure=failure_of(error))
             _, _, changes, end = ending.changes(run, conversation_of(record), said, self.now(), self.runs.times.keep)
-            await self.store.apply([*changes, event_put(run.id, last + 1, end)])
+            await self.store.apply([*changes, event_put(run.id, last + 1, end), asked])
         except StaleWrite:
             return False
         return True
@@ -168,7 +202,8 @@ class Workers:
         await self.store.apply([Purge("idempotency", ranges=(Range("expires", high=now),))])
         query = Query(kind="run", ranges=(Range("expires", high=now),), limit=PAGE)
         while due := await self.store.find(query):
-            for record in due:
-                run = run_of(record)
-                with suppress(StaleWrite):
-                    await self.store.apply([run_put(replace(run, expires_at=None)), events_purge(run.id)])
+            await asyncio.gather(*[self._forget(run_of(record)) for record in due])  # together: they share commits
+
+    async def _forget(self, run: Run) -> None:
+        with suppress(StaleWrite):
+            await self.store.apply([run_put(replace(run, expires_at=None)), events_purge(run.id)])

@@ -13,18 +13,24 @@ SCHEMES = ("bearer", "jwt")
 
 
 def credentials(request: web.Request) -> Credentials | None:
-    """``Authorization: Bearer …`` (or ``JWT …``), ``X-API-Key: …``, or ``?token=…`` where no header can be set."""
+    """``Authorization: Bearer …`` (or ``JWT …``), ``X-API-Key: …``, or ``?token=…`` where no header can be set.
+
+    An Authorization header of another scheme, which may be meant for a proxy, counts only if there is nothing else.
+    """
     header = request.headers.get("Authorization")
     if header is not None:
         scheme, _, token = header.partition(" ")
         if scheme.lower() in SCHEMES and token.strip():
             return Credentials(scheme.lower(), token.strip())
-        raise InvalidCredentials("the Authorization header is not of a known scheme")
     key = request.headers.get("X-API-Key")
     if key:
         return Credentials("x-api-key", key)
     token = request.query.get("token", "")
-    return Credentials("query", token) if token else None
+    if token:
+        return Credentials("query", token)
+    if header is not None:
+        raise InvalidCredentials("the Authorization header is not of a known scheme")
+    return None
 
 
 async def authenticate(request: web.Request, given: Credentials | None) -> Identity:

@@ -25,11 +25,14 @@ async def read_bytes(request: web.Request) -> bytes:
         raise TooLarge(f"the body is larger than {limit} bytes")
     chunks: list[bytes] = []
     size = 0
-    while chunk := await request.content.readany():
-        size += len(chunk)
-        if size > limit:
-            raise TooLarge(f"the body is larger than {limit} bytes")
-        chunks.append(chunk)
+    try:
+        while chunk := await request.content.readany():
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge(f"the body is larger than {limit} bytes")
+            chunks.append(chunk)
+    except web.RequestPayloadError:
+        raise MalformedBody("the body does not arrive as its headers say") from None
     return b"".join(chunks)
 
 
@@ -43,11 +46,11 @@ async def read_body(request: web.Request, schema: Schema | None) -> Any:
     except orjson.JSONDecodeError:
         raise MalformedBody("the body is not valid JSON") from None
     if not isinstance(data, dict):
-        raise located("body", ValidationError({"_schema": ["The body must be a JSON object."]}))
+        raise Misfit("body", ValidationError({"_schema": ["The body must be a JSON object."]}))
     try:
         return schema.load(data)
     except ValidationError as error:
-        raise located("body", error) from None
+        raise Misfit("body", error) from None
 
 
 def read_query(request: web.Request, schema: Schema | None) -> Any:
@@ -55,9 +58,9 @@ def read_query(request: web.Request, schema: Schema | None) -> Any:
     if schema is None:
         return None
     try:
-        return schema.load(dict(request.query))
+        return schema.load(dict(request.query.items()))
     except ValidationError as error:
-        raise located("query", error) from None
+        raise Misfit("query", error) from None
 
 
 class Misfit(ValidationError):
@@ -66,7 +69,3 @@ class Misfit(ValidationError):
     def __init__(self, where: str, error: ValidationError) -> None:
         super().__init__(error.messages)
         self.where = where
-
-
-def located(where: str, error: ValidationError) -> Misfit:
-    return Misfit(where, error)

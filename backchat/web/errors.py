@@ -29,6 +29,8 @@ STATUS: Mapping[ErrorKind, int] = {
     ErrorKind.UNAVAILABLE: 503,
     ErrorKind.TIMEOUT: 504,
 }
+CLIENT_LEFT = 499
+"""nginx' status for a client that did not wait; nobody gets it, but the log and the metrics do."""
 HTTP_CODES: Mapping[int, str] = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -53,6 +55,8 @@ def _problem(error: Exception, dialect: Dialect | None) -> Problem:
     statuses = dialect.statuses if dialect else {}
     match error:
         case BackchatError():
+            if error.kind in (ErrorKind.UNAVAILABLE, ErrorKind.INTERNAL):
+                log.warning("request.failed", code=error.code)
             return problem_of(error, statuses)
         case Misfit():
             fields = tuple(_fields(error.where, error.messages))
@@ -77,6 +81,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         raised: Exception = error
     except Exception as error:  # the request path's only broad except: nothing leaves without a shape
         raised = error
+    if request.transport is None:
+        return web.Response(status=CLIENT_LEFT)
     dialect = dialect_of(request)
     problem = _problem(raised, dialect)
     if dialect is None:

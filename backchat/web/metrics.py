@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -90,7 +90,7 @@ class Metrics:
     def first_token(self, provider: str, seconds: float) -> None:
         self._of(self.first, provider).observe(seconds)
 
-    def run_ended(self, provider: str, status: RunStatus, usage: Usage | None) -> None:
+    def run_ended(self, provider: str, status: RunStatus | Literal["lost"], usage: Usage | None) -> None:
         self.running.dec()
         self._of(self.runs, provider, status).inc()
         if usage is not None:

@@ -19,16 +19,17 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Store and providers are open, the store answers, and new runs are taken; else 503."""
+    """Store and providers are open, the store answers and takes writes, and new runs are taken; else 503."""
     runs = request.app[SERVICES].runs
     if runs.draining:
         return web.json_response({"status": "draining"}, status=503, headers={"Retry-After": "5"})
     try:
         await runs.store.get("worker", runs.worker)
+        if runs.is_healthy():
+            return web.json_response({"status": "ready"})
     except Exception as error:  # whatever a backend raises, it cannot serve
         log.warning("store.unavailable", exc_info=error)
-        return web.json_response({"status": "store unavailable"}, status=503, headers={"Retry-After": "5"})
-    return web.json_response({"status": "ready"})
+    return web.json_response({"status": "store unavailable"}, status=503, headers={"Retry-After": "5"})
 
 
 async def metrics(request: web.Request) -> web.Response:

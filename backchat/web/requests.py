@@ -27,7 +27,8 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
 async def requests(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id (its own ``X-Request-ID`` if that is harmless), log and count it.
 
-    The log line has the path without the query string, which may hold a token.
+    The log line has the path as it was sent, so without control characters, and without the query string, which may
+    hold a token.
     """
     given = request.headers.get("X-Request-ID", "")
     request[REQUEST_ID] = given if _ID.fullmatch(given) else str(uuid_utils.uuid7())
@@ -43,4 +44,10 @@ async def requests(request: web.Request, handler: Handler) -> web.StreamResponse
             resource = request.match_info.route.resource
             route = resource.canonical if resource is not None else "unmatched"
             request.app[METRICS].request(request.method, route, status, seconds)
-            log.info("request", method=request.method, path=request.path, status=status, ms=round(seconds * 1000, 1))
+            log.info(
+                "request",
+                method=request.method,
+                path=request.rel_url.raw_path,
+                status=status,
+                ms=round(seconds * 1000, 1),
+            )

@@ -35,8 +35,8 @@ def frame(event: str, data: object, id: int | None = None) -> bytes:
     return b"event: %b\nid: %d\ndata: %b\n\n" % (event.encode(), id, payload)
 
 
-async def stream(call: Call, run: str, encode: Encode, *, first: bytes = b"", after: int = 0) -> web.StreamResponse:
-    """Show a run as it grows, from the event after ``after``. Leaving early ends the showing, not the run.
+async def stream(call: Call, run: str, encode: Encode, *, first: bytes = b"") -> web.StreamResponse:
+    """Show a run from its first event, as it grows. Leaving early ends the showing, not the run.
 
     ``first`` is sent at once. ``encode`` gets the events that are ready together, and they go out in one write.
     """
@@ -49,7 +49,7 @@ async def stream(call: Call, run: str, encode: Encode, *, first: bytes = b"", af
     response.headers["Content-Type"] = "text/event-stream; charset=utf-8"
     try:
         await response.prepare(call.request)
-        async with response, aclosing(call.services.runs.follow(run, after)) as batches:
+        async with response, aclosing(call.services.runs.follow(run)) as batches:
             if first:
                 await response.write(first)
             async for batch in batches:
@@ -60,6 +60,13 @@ async def stream(call: Call, run: str, encode: Encode, *, first: bytes = b"", af
                     await response.write(data)
     except ConnectionResetError:
         log.debug("stream.client_left", run=run)
+    except Exception:
+        if not response.prepared:
+            raise
+        # Too late for a status, and the end of the stream would be a lie: the connection breaks, the reader resumes.
+        log.exception("stream.broken", run=run)
+        if call.request.transport is not None:
+            call.request.transport.abort()
     finally:
         streams.discard(task)
         call.request.app[METRICS].stream_closed()

@@ -11,9 +11,10 @@ from aiohttp import web
 from backchat.domain.run import Run
 from backchat.errors import InvalidInput, NotConfigured
 from backchat.services.turns import Once, Say
-from backchat.web.dialect import Call, Dialect, Problem, Route
+from backchat.web.dialect import Call, Dialect, Route
 from backchat.web.sse import stream as show
 from backchat_dialect_chat import answers, schemas, shapes
+from backchat_dialect_chat.problems import render_error
 
 WORDS = ("ollama", "groq", "google", "claude", "openai", "openrouter")
 MOODS = {
@@ -45,13 +46,13 @@ async def stream(call: Call) -> web.StreamResponse:
 
 
 async def resume(call: Call) -> web.StreamResponse:
+    header = call.request.headers.get("Last-Event-ID", "0")
+    if not re.fullmatch("[0-9]{1,9}", header):
+        raise InvalidInput("Not the number of an event.", field="header.Last-Event-ID")
+    after = max(int(header), call.query["after"])  # a browser that reconnects sends its first query again
     run = await call.services.runs.replayable(call.who, call.path("run_id"))
-    after = call.query["after"]
-    if after is None:
-        header = call.request.headers.get("Last-Event-ID", "0")
-        if not re.fullmatch("[0-9]{1,9}", header):
-            raise InvalidInput("Not the number of an event.", field="header.Last-Event-ID")
-        after = int(header)
+    if after and await call.services.runs.is_over(run, after):
+        return web.Response(status=204)  # tells a browser to stop reconnecting
     return await _show(call, run, after)
 
 
@@ -109,14 +110,14 @@ async def _say(call: Call) -> Run:
     body = call.body
     once = _once(call)
     settings = await call.services.accounts.settings_of(call.who)
-    word = body["provider"] if body["provider"] != "default" else settings.get("provider", "default")
+    asked, saved = body["provider"], settings.get("provider", "default")
     mood = body["mood"] or settings.get("mood", "normal")
     return await call.services.turns.say(
         call.who,
         Say(
             text=body["text"],
             conversation=body["conversation_id"],
-            provider=_provider(call, word),
+            provider=_provider(call, asked) if asked != "default" else _saved_provider(call, saved),
             system=MOODS[mood],
             images=[body["image"]] if body["image"] else [],
             notes=[NO_WEB] if body["web"] else [],
@@ -152,34 +153,22 @@ def _provider(call: Call, word: str) -> str | None:
     raise InvalidInput("No such provider.", field="body.provider")
 
 
+def _saved_provider(call: Call, word: str) -> str | None:
+    """The user's default, which the server may have lost since it was saved."""
+    if word != "default" and call.services.providers.find(word) is None:
+        raise NotConfigured(f"Your default provider {word!r} is no longer configured here; choose another default.")
+    return _provider(call, word)
+
+
 async def _show(call: Call, run: Run, after: int) -> web.StreamResponse:
     frames = shapes.Frames(run, after)
     return await show(call, run.id, frames, first=b"" if after else frames.meta())
 
 
-def _json(data: object, status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(data), status=status, content_type="application/json")
+def _json(data: object) -> web.Response:
+    return web.Response(body=orjson.dumps(data), content_type="application/json")
 
 
-def render_error(problem: Problem, request: web.Request) -> web.Response:
-    """``{"detail": text}``; for 422 a list with the place of each field. Values are never repeated."""
-    detail: object = DETAILS.get(problem.code, problem.message)
-    if problem.status == 422:
-        detail = [
-            {"loc": list(f.loc), "msg": f.message, "type": "missing" if f.missing else "value_error"}
-            for f in problem.fields
-        ] or [{"loc": ["body"], "msg": problem.message, "type": problem.code}]
-    response = _json({"detail": detail}, problem.status)
-    if problem.status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
-
-
-DETAILS = {
-    "missing_credentials": "Authentication required",
-    "invalid_credentials": "Invalid or expired token",
-    "not_owned": "Conversation does not belong to this user",
-}
 _FAILS = {401: "No or no valid token", 422: "The input does not fit"}
 _OWNED = {**_FAILS, 403: "It belongs to another user", 404: "There is no such thing"}
 _SENDS = {
@@ -222,7 +211,7 @@ ROUTES = [
         handler=resume,
         summary="Stream a reply again, or on from where a stream broke",
         query=schemas.ResumeSchema(),
-        statuses={200: "The events", **_OWNED},
+        statuses={200: "The events", 204: "The reply has ended and there are no more", **_OWNED},
         headers={"Last-Event-ID": "Number of the last event that was received."},
         streams=True,
     ),

@@ -12,7 +12,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, val
 from backchat.ports.providers import ImageData
 
 MOODS = ("serious", "friendly", "normal")
-_MIME = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,60}")
+_MIME = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,60}\Z")
 
 
 def _not_blank(text: str) -> None:
@@ -96,9 +96,9 @@ class TruncateSchema(Lenient):
 
 class ResumeSchema(Lenient):
     after = fields.Integer(
-        load_default=None,
+        load_default=0,
         validate=validate.Range(min=0),
-        metadata={"description": "Number of the last event that was received; Last-Event-ID says the same."},
+        metadata={"description": "Number of the last event that was received. Last-Event-ID says it too; more counts."},
     )
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.message import Image, Message
-from backchat.domain.run import Failure, ReasoningDelta, Run, RunEnded, StatusNote, TextDelta, ToolCalled
+from backchat.domain.pieces import Pieces
+from backchat.domain.run import Failure, ReasoningDelta, Run, RunEnded, RunEvent, StatusNote, TextDelta, ToolCalled
 from backchat.domain.times import stamp
 from backchat.services.runlog import Numbered
 from backchat.web.sse import frame
 
-TEXT_LIMIT = 8192
+TEXT_LIMIT = 2048
 ERROR_LENGTH = 300
 _CODES = {"provider_timeout": "timeout", "cancelled": "cancelled", "interrupted": "interrupted"}
 
@@ -33,7 +34,7 @@ def conversation(c: Conversation) -> dict[str, Any]:
 def message(m: Message) -> dict[str, Any]:
     images = "".join([f"\n[image: {p.mime}]" for p in m.parts if type(p) is Image])
     return {
-        "id": m.id,
+        "id": m.seq,
         "role": m.role,
         "content": m.text + images,
         "provider": m.provider,
@@ -49,15 +50,13 @@ def error_text(failure: Failure | None) -> str:
 class Frames:
     """Turns the events of one run into frames. Feed it from the run's first event; it leaves out those up to ``after``.
 
-    ``text``, everything said so far, rides along with a delta while it is short: sent with every delta of a long reply
-    it would cost the square of the reply's length. ``done.reply`` has it all.
+    ``text``, everything so far, rides along with a delta while it is short: sent with every delta of a long reply it
+    would cost the square of the reply's length. ``done.reply`` has it all.
     """
 
     def __init__(self, run: Run, after: int) -> None:
         self._run, self._after = run, after
-        self._text: list[str] = []
-        self._length = 0
-        self._reasoning: list[str] = []
+        self._text, self._reasoning = Pieces(), Pieces()
 
     def meta(self) -> bytes:
         run = self._run
@@ -65,32 +64,35 @@ class Frames:
         return frame("meta", data, 0)
 
     def __call__(self, batch: Sequence[Numbered]) -> bytes:
-        return b"".join([self._frame(seq, event) for seq, event in batch])
+        return b"".join([self._frames(seq, event) for seq, event in batch])
 
-    def _frame(self, seq: int, event: object) -> bytes:
+    def _frames(self, seq: int, event: RunEvent) -> bytes:
         match event:
             case TextDelta(delta):
-                self._text.append(delta)
-                self._length += len(delta)
-                data: dict[str, Any] = {"type": "assistant", "delta": delta}
-                if self._length <= TEXT_LIMIT:
-                    data["text"] = "".join(self._text)
+                data = [self._delta("assistant", delta, self._text)]
             case ReasoningDelta(delta):
-                self._reasoning.append(delta)
-                data = {"type": "reasoning", "delta": delta, "text": "".join(self._reasoning)}
+                data = [self._delta("reasoning", delta, self._reasoning)]
             case StatusNote(text):
-                data = {"type": "status", "text": text}
+                data = [{"type": "status", "text": text}]
             case ToolCalled(call):
-                data = {"type": "tool_start", "name": call.name, "label": call.name.replace("_", " ")}
+                label = call.name.replace("_", " ")
+                data = [
+                    {"type": "status", "text": f"Using {label}"},
+                    {"type": "tool_start", "name": call.name, "label": label},
+                ]
             case RunEnded():
-                data = self._end(event)
-            case _:
-                return b""
-        return frame(data["type"], data, seq) if seq > self._after else b""
+                data = [self._end(event)]
+        return b"".join([frame(d["type"], d, seq) for d in data]) if seq > self._after else b""
+
+    @staticmethod
+    def _delta(type: str, delta: str, whole: Pieces) -> dict[str, Any]:
+        whole.add(delta)
+        data = {"type": type, "delta": delta}
+        return {**data, "text": str(whole)} if whole.length <= TEXT_LIMIT else data
 
     def _end(self, end: RunEnded) -> dict[str, Any]:
         whose = {"conversation_id": self._run.conversation, "provider": end.provider}
         if end.status == "completed":
-            return {"type": "done", "reply": "".join(self._text), **whose}
+            return {"type": "done", "reply": str(self._text), **whose}
         code = _CODES.get(end.failure.code, "provider_error") if end.failure else "provider_error"
         return {"type": "error", "error": error_text(end.failure), "code": code, **whose}

@@ -35,7 +35,7 @@ def make_private(path: str) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        raise ConfigError(f"storage.path: the file cannot be made: {error.strerror}") from error
+        raise ConfigError(f"the file cannot be made: {error.strerror}") from error
 
 
 def prepare(db: sqlite3.Connection, path: str, tables: Mapping[str, Table]) -> None:
@@ -57,14 +57,14 @@ def prepare(db: sqlite3.Connection, path: str, tables: Mapping[str, Table]) -> N
 def _reconcile(db: sqlite3.Connection, path: str, tables: Mapping[str, Table]) -> None:
     names = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if names and "_meta" not in names:
-        raise ConfigError("storage.path: an SQLite file of something else than backchat")
+        raise ConfigError("the file is an SQLite database of something else than backchat")
     for statement in _OURS:
         db.execute(statement)
     meta = dict(db.execute("SELECT key, value FROM _meta").fetchall())
     version = meta.get("schema", SCHEMA_VERSION)
     if version > SCHEMA_VERSION:
         raise ConfigError(
-            f"storage.path: the file has schema version {version}, this version of backchat knows {SCHEMA_VERSION};"
+            f"the file has schema version {version}, this version of backchat knows {SCHEMA_VERSION};"
             " use a newer one"
         )
     had: dict[str, Shape] = orjson.loads(meta.get("kinds", "{}"))
@@ -171,7 +171,7 @@ def _check_unique(db: sqlite3.Connection, table: Table, group: Sequence[str]) ->
     present = " AND ".join([f'"{f}" IS NOT NULL' for f in group])
     twice = f"SELECT 1 FROM {table.name} WHERE {present} GROUP BY {columns} HAVING count(*) > 1 LIMIT 1"
     if db.execute(twice).fetchone():
-        raise ConfigError(f"storage.path: records of {table.kind.name} share {', '.join(group)}, which is now unique")
+        raise ConfigError(f"records of {table.kind.name} share {', '.join(group)}, which is now unique")
 
 
 def _mark_all(db: sqlite3.Connection, table: Table) -> None:

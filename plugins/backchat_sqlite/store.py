@@ -146,7 +146,7 @@ def _open_writer(settings: Mapping[str, Any], tables: Mapping[str, Table]) -> sq
             check_same_thread=False,
         )
     except sqlite3.Error as error:
-        raise ConfigError(f"storage.path: {error}") from error
+        raise ConfigError(f"the file cannot be used: {error}") from error
     try:
         db.execute("PRAGMA journal_mode = WAL").fetchall()
         db.execute(f"PRAGMA synchronous = {settings['synchronous']}")
@@ -156,7 +156,7 @@ def _open_writer(settings: Mapping[str, Any], tables: Mapping[str, Table]) -> sq
         prepare(db, path, tables)
     except sqlite3.Error as error:
         db.close()
-        raise ConfigError(f"storage.path: {error}") from error
+        raise ConfigError(f"the file cannot be used: {error}") from error
     except BaseException:
         db.close()
         raise

@@ -66,19 +66,22 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="backchat-sqlite-writer", daemon=True)
-        self._closed = False
+        self._started: asyncio.Future[None] = self._loop.create_future()
+        self._refusal: str | None = None
         self._db: sqlite3.Connection
         self._changes: Changes
 
     async def start(self) -> None:
         """Open the connection; raises what that raises."""
-        started: asyncio.Future[None] = self._loop.create_future()
-        self._queue.put(Job(lambda _: None, started))
+        self._queue.put(Job(lambda _: None, self._started))
         self._thread.start()
-        await started
+        await self._started
 
     def apply(self, steps: Sequence[Step]) -> asyncio.Future[None]:
-        """Queue a batch; the future is done when it is durable, or raises what kept it from that."""
+        """Queue a batch; the future is done when it is durable, or raises what kept it from that.
+
+        Raises Unavailable when the thread has ended, or is about to.
+        """
         return self._submit(Batch, steps)
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
@@ -87,23 +90,23 @@ class Writer:
         return done
 
     def _submit(self, item: Callable[[Any, asyncio.Future[Any]], Batch | Job[Any]], what: Any) -> asyncio.Future[Any]:
-        if self._closed:
-            raise Unavailable("the database is closed")
+        if self._refusal is not None:
+            raise Unavailable(self._refusal)
         done: asyncio.Future[Any] = self._loop.create_future()
         self._queue.put(item(what, done))
         return done
 
     async def close(self) -> None:
-        """Write what is queued and end the thread."""
-        if not self._closed:
-            self._closed = True
+        """Write what is queued and end the thread. Raises what ended it before."""
+        if self._refusal is None:
+            self._refusal = "the database is closed"
             self._queue.put(Stop())
         await asyncio.shield(self._ended)
 
     # What follows runs in the thread, except _settle and _end.
 
     def _run(self) -> None:
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             self._db = self._open()
             try:
@@ -112,7 +115,7 @@ class Writer:
                 self._serve()
             finally:
                 self._db.close()
-        except Exception as error:  # whoever waits for the thread is told, whatever it is
+        except BaseException as error:  # whoever waits for the thread is told, whatever it is
             failure = error
         self._loop.call_soon_threadsafe(self._end, failure)
 
@@ -184,8 +187,10 @@ class Writer:
         while changes.waiting >= FOLD_BUSY or (changes.waiting >= FOLD_IDLE and self._queue.empty()):
             try:
                 folded = fold_some(self._db, self._tables, FOLD_STEP)
-            except sqlite3.OperationalError:
-                return  # another process writes, or the disk is full: the rows stay marked, a search folds them
+            except sqlite3.Error:
+                # Another process writes, the disk is full, the index is broken: the rows stay marked, and a search,
+                # which has to index them, says what is wrong. Writes need no index.
+                return
             changes.waiting = changes.waiting - folded if folded else 0
             if not self._queue.empty():
                 return
@@ -201,8 +206,15 @@ class Writer:
         if committed:
             self._on_commit(committed)
 
-    def _end(self, failure: Exception | None) -> None:
-        self._closed = True
+    def _end(self, failure: BaseException | None) -> None:
+        if failure is not None and self._started.done():
+            # Nobody may be waiting now, so it is told here, and then to everyone who comes.
+            self._loop.call_exception_handler({"message": "the SQLite writer has failed", "exception": failure})
+            failed = Unavailable("the database cannot be used: its writer has failed")
+            failed.__cause__ = failure
+            failure, self._refusal = failed, str(failed)
+        elif self._refusal is None:
+            self._refusal = "the database is closed"
         lost: list[Outcome] = []
         while (item := self._next()) is not None:
             if not isinstance(item, Stop):

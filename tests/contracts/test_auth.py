@@ -21,7 +21,8 @@ from marshmallow import ValidationError
 from backchat.domain.identity import ApiKey, Identity
 from backchat.errors import InvalidCredentials
 from backchat.ports.auth import Credentials
-from backchat.services.accounts import API_KEY, USER, Accounts
+from backchat.services.account_records import API_KEY, USER
+from backchat.services.accounts import Accounts
 from backchat.testing.auth import AuthenticatorContract
 from backchat.testing.memory_store import MemoryStore
 from backchat_apikey.authenticator import ApiKeyAuthenticator, open_apikey

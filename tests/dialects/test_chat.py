@@ -6,6 +6,7 @@ import asyncio
 import base64
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from backchat.errors import ProviderError, ProviderThrottled, ProviderTimeout
 from backchat.ports.providers import Abilities, ImageData
 from backchat.testing.plugin import Serve
 from backchat.testing.provider import ScriptedProvider
-from backchat.testing.server import Box, events, parse_events
+from backchat.testing.server import Box, events, parse_events, running
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(60)).decode()
 
@@ -141,6 +142,18 @@ async def test_the_providers_word(serve: Serve) -> None:
     assert (await chat(box, ann, "a"))["reply"] == "one"
 
 
+async def test_a_saved_default_that_is_gone(serve: Serve, tmp_path: Path) -> None:
+    two = {"providers": {"a": {"use": "echo"}, "b": {"use": "echo"}}, "default_provider": "a"}
+    async with running(tmp_path, two) as box:
+        ann = await box.key()
+        await box.client.put("/api/settings/default-ai", json={"provider": "b"}, headers=ann)
+    async with running(tmp_path, {"providers": {"a": {"use": "echo"}}}) as box:
+        answer = await post(box, "/api/chat", ann, {"text": "a"})
+        assert answer.status == 503
+        assert "default" in await detail(answer)
+        assert (await post(box, "/api/chat", ann, {"text": "a", "provider": "a"})).status == 200
+
+
 async def test_images(serve: Serve) -> None:
     seeing = ScriptedProvider(["seen"], name="seeing")
     blind = ScriptedProvider(["blind"], name="blind", abilities=Abilities(vision=False))
@@ -158,6 +171,8 @@ async def test_images(serve: Serve) -> None:
         {"image_base64": ""},
         {"image_base64": "data:image/png;base64," + PNG},
         {"image_base64": PNG, "image_mime": "text/html"},
+        {"image_base64": PNG, "image_mime": "image/png;base64,x"},
+        {"image_base64": PNG, "image_mime": "image/png\n"},
         {"image_base64": PNG, "provider": "blind"},
     ):
         answer = await post(box, "/api/chat", ann, {"text": "look", **bad})
@@ -178,6 +193,7 @@ async def test_reasoning_status_and_tools_are_shown_and_not_stored(serve: Serve)
     assert names.index("reasoning") < names.index("tool_start") < names.index("assistant")
     reasoning = [data for name, _, data in found if name == "reasoning"]
     assert reasoning[-1]["text"] == "".join(r["delta"] for r in reasoning) == "hm ok"
+    assert names[names.index("tool_start") - 1] == "status"
     tool = next(data for name, _, data in found if name == "tool_start")
     assert tool == {"type": "tool_start", "name": "web_search", "label": "web search"}
     id = found[0][2]["conversation_id"]
@@ -411,7 +427,9 @@ async def test_a_key_in_the_query_or_the_other_header(box: Box) -> None:
     assert (await box.client.get("/api/chat/conversations", params={"token": token})).status == 200
     assert (await box.client.get("/api/chat/conversations", headers={"X-API-Key": token})).status == 200
     assert (await box.client.get("/api/chat/conversations", headers={"Authorization": f"JWT {token}"})).status == 200
-    assert (await box.client.get("/api/chat/conversations", headers={"Authorization": "Basic eDp5"})).status == 401
+    proxy = {"Authorization": "Basic eDp5"}
+    assert (await box.client.get("/api/chat/conversations", headers=proxy)).status == 401
+    assert (await box.client.get("/api/chat/conversations", headers={**proxy, "X-API-Key": token})).status == 200
 
 
 async def test_a_key_of_another_scope(box: Box) -> None:
@@ -419,6 +437,13 @@ async def test_a_key_of_another_scope(box: Box) -> None:
     refused = await box.client.get("/api/chat/conversations", headers=await box.key(scopes=["vault"]))
     assert refused.status == 403
     assert "vault" in await detail(refused)
+
+
+async def test_a_body_that_is_not_what_its_headers_say(box: Box) -> None:
+    headers = {**await box.key(), "Content-Encoding": "gzip"}
+    answer = await box.client.post("/api/chat", data=b"no gzip", headers=headers)
+    assert answer.status == 400
+    assert "detail" in await answer.json()
 
 
 async def test_a_body_over_the_limit(serve: Serve) -> None:
@@ -453,7 +478,7 @@ async def test_every_character_arrives(serve: Serve) -> None:
 
 async def test_the_whole_text_rides_along_only_while_it_is_short(serve: Serve) -> None:
     gate = asyncio.Event()
-    box = await serve(*scripted(ScriptedProvider(["x" * 5000, gate, "y" * 5000])))
+    box = await serve(*scripted(ScriptedProvider(["x" * 1500, gate, "y" * 1500])))
     ann = await box.key()
     answer = await post(box, "/api/chat/stream", ann, {"text": "a"})
     head = b""
@@ -462,4 +487,4 @@ async def test_the_whole_text_rides_along_only_while_it_is_short(serve: Serve) -
     gate.set()
     found = parse_events(head + await answer.read())
     assert ["text" in data for name, _, data in found if name == "assistant"] == [True, False]
-    assert len(found[-1][2]["reply"]) == 10000
+    assert len(found[-1][2]["reply"]) == 3000
