@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from click.testing import CliRunner, Result
 from backchat import __version__
 from backchat.cli import main
 from backchat.cli.reference import reference
-from backchat.cli.welcome import url_of
+from backchat.cli.welcome import own_command, url_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -127,6 +128,30 @@ def test_check_tells_everything_and_opens_nothing(run: Run, tmp_path: Path) -> N
     assert {"storage.path", "auth[0].use", "dialects[0].speed", "extra"} <= paths
 
 
+def test_a_configuration_without_storage_works_where_nothing_is_yet(tmp_path: Path) -> None:
+    (tmp_path / "backchat.yml").write_text("providers: {local: {use: echo}}\n")
+    data = tmp_path / "new" / "data"
+    place = ["--config", str(tmp_path / "backchat.yml"), "--data", str(data)]
+    made = CliRunner().invoke(main, ["keys", "create", "--user", "ada", *place])
+    assert (made.exit_code, made.stderr) == (0, "")
+    assert [file.name for file in data.iterdir()] == ["backchat.db"]
+    assert data.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_data_directory_is_made_only_for_a_configuration_that_uses_it(tmp_path: Path) -> None:
+    file = tmp_path / "backchat.yml"
+    file.write_text(
+        f"# not in {{$data: x}}\nstorage: {{use: sqlite, path: {tmp_path / 'a.db'}}}\nproviders: {{e: echo}}\n"
+    )
+    place = ["--config", str(file), "--data", str(tmp_path / "data")]
+    assert CliRunner().invoke(main, ["users", "create", "ada", *place]).exit_code == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.db", "backchat.yml"]
+    file.write_text(file.read_text().replace("a.db", "none/a.db"))
+    refused = CliRunner().invoke(main, ["users", "create", "ada", *place])
+    assert refused.exit_code == 2
+    assert refused.stderr == "storage: the file cannot be made: No such file or directory\n"
+
+
 def test_plugins(run: Run) -> None:
     rows = run("plugins").output.splitlines()
     sqlite = next(row for row in rows if row.lstrip().startswith("sqlite"))
@@ -145,3 +170,27 @@ def test_plugins(run: Run) -> None:
 )
 def test_the_url_to_show(host: str, url: str) -> None:
     assert url_of(host, 1) == url
+
+
+def test_the_command_is_told_as_it_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs, project, package = tmp_path / "env" / "bin", tmp_path / "project", tmp_path / "lib" / "backchat"
+    for directory in (programs, project, package):
+        directory.mkdir(parents=True)
+    for program in (programs / "backchat", programs / "python", package / "__main__.py"):
+        program.touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+
+    def told(here: Path, called: str, path: Path = project) -> list[str]:
+        monkeypatch.chdir(here)
+        monkeypatch.setattr(sys, "argv", [called, "serve"])
+        monkeypatch.setenv("PATH", str(path))
+        return own_command()
+
+    assert told(tmp_path, "env/bin/backchat") == ["env/bin/backchat"]
+    assert told(tmp_path, str(programs / "backchat")) == ["env/bin/backchat"]
+    assert told(project, "../env/bin/backchat") == ["../env/bin/backchat"]
+    assert told(project, str(programs / "backchat")) == [str(programs / "backchat")]
+    assert told(project, str(programs / "backchat"), path=programs) == ["backchat"]
+    assert told(tmp_path, str(package / "__main__.py")) == ["env/bin/python", "-m", "backchat"]
+    (project / "backchat").touch(0o755)
+    assert told(project, str(programs / "backchat")) == [str(programs / "backchat")]  # the PATH has another one

@@ -205,6 +205,18 @@ def test_no_file_is_minimal(plugins: Plugins) -> None:
     assert config.storage.settings["path"] == "/data/backchat.db"
 
 
+def test_whether_the_data_directory_is_used(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts is what was resolved, not what the file says: here a section of the packaged file, there nothing."""
+    elsewhere = {"use": "sqlite", "path": "/srv/chat.db"}
+    assert load("providers: {echo: echo}").uses_data
+    assert not load("# no {$data: backchat.db}\nproviders: {echo: echo}\nstorage: {use: other}").uses_data
+    assert not load(storage=elsewhere).uses_data
+    either = {"use": "sqlite", "path": {"$env": "DB_PATH", "default": {"$data": "backchat.db"}}}
+    assert load(storage=either).uses_data
+    monkeypatch.setenv("DB_PATH", "/srv/chat.db")
+    assert not load(storage=either).uses_data
+
+
 @pytest.mark.parametrize(("size", "counted"), [("1", 1), (2048, 2048), ("1KiB", 1024), ("2 GiB", 2 << 30)])
 def test_sizes(load: Load, size: object, counted: int) -> None:
     assert load(server={"body_limit": size}).server.body_limit == counted

@@ -92,12 +92,26 @@ def test_commands_exist(page: Path) -> None:
     inline = [shlex.split(span) for span in re.findall(r"`(backchat [^`]+)`", FENCED.sub("", text))]
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     for words in [*lines(page), *inline]:
-        while re.match(r"[A-Z_]+=", words[0]) and len(words) > 1:
+        while is_variable(words[0]) and len(words) > 1:
             words = words[1:]
         if words[0] == "make":
-            assert set(words[1:]) <= targets
+            assert {word for word in words[1:] if not is_variable(word)} <= targets
         elif Path(words[0]).name == "backchat":
             check_command(main, words[1:])
+
+
+def is_variable(word: str) -> bool:
+    return re.match(r"[A-Z_]+=", word) is not None
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yml")), ids=lambda file: file.name)
+def test_commands_in_configurations_exist(file: Path) -> None:
+    comments = "\n".join(re.findall(r"# ?(.*)", file.read_text("utf-8"))).replace("\\\n", " ")
+    alone = re.findall(r"^ +(?:\S+=\S* +)*(?:\S*/)?backchat (.*)$", comments, re.MULTILINE)
+    inline = re.findall(r"`backchat ([^`]+)`", comments)
+    assert len(alone) + len(inline) == len(re.findall(r"\bbackchat (?:serve|check|keys|users|chat)\b", comments))
+    for command in [*alone, *inline]:
+        check_command(main, shlex.split(command))
 
 
 def check_command(command: click.Command, args: list[str], parent: click.Context | None = None) -> None:

@@ -6,13 +6,14 @@ import re
 import shlex
 import signal
 import socket
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from served import Chat, Stream, backchat, serving, until
+from served import PATIENCE, Chat, Stream, backchat, serving, until
 
 Event = tuple[str, dict[str, Any]]
 WORDS = " ".join([f"word{n}" for n in range(20)])
@@ -47,6 +48,7 @@ def test_the_first_start_prints_a_key_once_and_it_works(tmp_path: Path) -> None:
         key, first_log = server.key, server.log
         assert server.said.count(key) == 2  # alone, and in the line to paste
         assert f"{server.port}/docs" in server.said
+        assert f"\nData: {tmp_path / 'data'}\n" in server.said
         (line,) = re.findall(r"curl .*", server.said)
         args = shlex.split(line)
         assert args[:3] == ["curl", "-N", f"http://127.0.0.1:{server.port}/api/chat/stream"]
@@ -59,7 +61,9 @@ def test_the_first_start_prints_a_key_once_and_it_works(tmp_path: Path) -> None:
 
         server.start()
         assert "bsk_" not in server.said
-        assert "backchat keys create" in server.said
+        (line,) = re.findall(r"To make a key: (.*)", server.said)
+        made = subprocess.run(shlex.split(line), capture_output=True, text=True, timeout=PATIENCE, check=True)
+        assert server.ask("GET", "/api/chat/conversations", key=made.stdout.strip()) == (200, {"conversations": []})
         assert server.ask("GET", "/api/chat/conversations")[1]["conversations"] != []
         assert "bsk_" not in first_log + server.log
 

@@ -15,6 +15,7 @@ from marshmallow import ValidationError
 from backchat.errors import ConfigError, StaleWrite, Unavailable
 from backchat.ports.storage import Delete, Purge, Query, RecordStore
 from backchat.testing.records import event, ids, note
+from backchat_sqlite import writer
 from backchat_sqlite.component import SQLITE
 from backchat_sqlite.store import SqliteStore
 from sqlite_files import opened, query
@@ -203,3 +204,53 @@ class TestGroupCommit:
         await store._writer.run(lambda db: db.close())
         done = await asyncio.gather(*(store.apply([note(n)]) for n in range(5)), return_exceptions=True)
         assert all(isinstance(result, Unavailable) for result in done)
+
+
+class TestFaults:
+    async def test_a_broken_index_of_words_keeps_nobody_from_writing(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(writer, "FOLD_IDLE", 1)
+        async with opened(path) as store:
+            assert isinstance(store, SqliteStore)
+            await store._writer.run(lambda db: db.execute("DELETE FROM _words_note_data"))
+            for n in range(5):
+                await store.apply([note(n)])
+            assert await ids(store) == [f"n{n:03}" for n in range(5)]
+            assert await query(path, "SELECT count(*) FROM _changed") == [(5,)]
+            with pytest.raises(Unavailable, match="cannot be used"):
+                await ids(store, ("owner", ["ann"]), words="note")
+
+    async def test_a_writer_that_has_ended_is_told_to_everyone_who_comes(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fault, told = RuntimeError("a fault in the thread"), asyncio.Event()
+
+        def fail(*_: object) -> int:
+            raise fault
+
+        heard: list[dict[str, Any]] = []
+
+        def hear(_: object, context: dict[str, Any]) -> None:
+            heard.append(context)
+            told.set()
+
+        asyncio.get_running_loop().set_exception_handler(hear)
+        monkeypatch.setattr(writer, "FOLD_IDLE", 1)
+        monkeypatch.setattr(writer, "fold_some", fail)
+        opening = opened(path)
+        store = await opening.__aenter__()
+        try:
+            async with asyncio.timeout(10):
+                waiting = [asyncio.ensure_future(store.apply([note(n)])) for n in range(1_000)]
+                done = await asyncio.gather(*waiting, return_exceptions=True)
+                assert {type(result) for result in done} <= {type(None), Unavailable}
+                await told.wait()
+                for _ in range(3):
+                    with pytest.raises(Unavailable, match="writer has failed"):
+                        await store.apply([note(2_000)])
+                assert await store.count(Query(kind="note")) == done.count(None) > 0
+        finally:
+            with pytest.raises(Unavailable, match="writer has failed"):  # the end of the store says so too
+                await opening.__aexit__(None, None, None)
+        assert [context["exception"] for context in heard] == [fault]

@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from backchat.errors import StaleWrite, Unavailable
 from backchat.ports.storage import Put, Query, RecordStore
 from backchat.testing.records import ids, note
+from backchat_sqlite.store import SqliteStore
 from sqlite_files import opened, query
 
 
@@ -34,6 +36,31 @@ class TestOtherProcesses:
             await asyncio.to_thread(other.execute, "ROLLBACK")
             await store.apply([note(2)])
             await asyncio.to_thread(other.close)
+
+    @pytest.mark.parametrize("work", ["update", "index"])
+    async def test_nobody_writes_between_what_a_transaction_reads_and_what_it_writes(
+        self, path: Path, work: str
+    ) -> None:
+        refused: list[str] = []
+
+        def intrude(statement: str) -> None:
+            """Called in the writer's thread, as each of its statements begins."""
+            if statement.startswith(("UPDATE", "INSERT")) and not refused:
+                with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+                    try:
+                        other.execute("INSERT INTO _meta VALUES ('intruder', 1)")
+                    except sqlite3.OperationalError as error:
+                        refused.append(str(error))
+
+        async with opened(path) as store:
+            assert isinstance(store, SqliteStore)
+            await store.apply([note(1)])
+            await store._writer.run(lambda db: db.set_trace_callback(intrude))
+            if work == "update":
+                await store.apply([note(1, title="changed", expect=1)])
+            else:
+                assert await ids(store, ("owner", ["ann"]), words="note") == ["n001"]
+        assert refused == ["database is locked"]
 
     async def test_two_processes_count_together(self, path: Path) -> None:
         rounds = 60

@@ -59,7 +59,7 @@ def serve(file: Path | None, data: Path, host: str | None, port: int | None, wor
 
         async def listening(port: int, services: Services, stop: Stop) -> None:
             key = await first_key(services.accounts)
-            welcome(app, url_of(config.server.host, port), key, installation)
+            welcome(app, url_of(config.server.host, port), key, installation, config)
 
         run(serve_app(app, config, listening))
 
@@ -78,7 +78,7 @@ def _serve_several(installation: Installation, config: Config, workers: int) -> 
             return await first_key(accounts)
 
     with reserve(config.server.host, config.server.port) as port, TemporaryDirectory(prefix="backchat-") as metrics:
-        welcome(app, url_of(config.server.host, port), asyncio.run(first()), installation)
+        welcome(app, url_of(config.server.host, port), asyncio.run(first()), installation, config)
         options = ["--host", config.server.host, "--port", str(port), "--data", str(installation.data)]
         if installation.file is not None:
             options += ["--config", str(installation.file)]

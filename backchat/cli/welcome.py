@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import shlex
+import shutil
+import sys
+from pathlib import Path
 
 import click
 from aiohttp import web
 
 from backchat import __version__
 from backchat.cli.installation import Installation
+from backchat.config import Config
 from backchat.services.accounts import Accounts
 
 FIRST_USER = "admin"
@@ -36,11 +41,29 @@ async def first_key(accounts: Accounts) -> str | None:
     return key
 
 
-def welcome(app: web.Application, url: str, key: str | None, installation: Installation) -> None:
-    """Print the address, and the key if there is one to tell, with a line that uses it."""
+def own_command() -> list[str]:
+    """What to type in this directory to call this program again: a virtualenv's need not be on the PATH."""
+    called = Path(sys.argv[0])
+    found = shutil.which(called.name)
+    if found is not None and called.exists() and os.path.samefile(found, called):
+        return [called.name]
+    if called.name == "__main__.py":
+        return [_from_here(Path(sys.executable)), "-m", called.parent.name]
+    return [_from_here(called)]
+
+
+def _from_here(program: Path) -> str:
+    here, there = Path.cwd(), program.absolute()
+    return str(there.relative_to(here) if there.is_relative_to(here) else there)
+
+
+def welcome(app: web.Application, url: str, key: str | None, installation: Installation, config: Config) -> None:
+    """Print the address, where the data is, and the key if there is one to tell, with a line that uses it."""
     lines = [f"backchat {__version__}: {url}   API documentation: {url}/docs"]
+    if config.uses_data:
+        lines.append(f"Data: {installation.data.absolute()}")
     if key is None:
-        command = shlex.join(["backchat", "keys", "create", "--user", "NAME", *installation.options()])
+        command = shlex.join([*own_command(), "keys", "create", "--user", "NAME", *installation.options()])
         lines.append(f"To make a key: {command}")
     else:
         lines += ["", f"The first user is {FIRST_USER}. Its key, shown only now:", "", f"    {key}", ""]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_LOOSE = 32
+_LOOSE = 8
 
 
 class Pieces:

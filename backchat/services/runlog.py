@@ -7,7 +7,6 @@ two processes that both believe a run is theirs cannot both write it: the slower
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from backchat.ports.storage import Change, Kind, Purge, Put, Query, Range, Recor
 EVENT = Kind(name="event", fields=("run",), partition="run")
 Numbered = tuple[int, RunEvent]
 PAGE = 500
-TAIL = 8
+TAIL = 4
 
 
 def event_id(run: str, seq: int) -> str:
@@ -87,7 +86,7 @@ class RunLog:
         self.last = 0
         self.ended = False
         self._pending: list[RunEvent] = []
-        self._tail: deque[Numbered] = deque(maxlen=TAIL)
+        self._tail: list[Numbered] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._wake: asyncio.Future[None] | None = None
         self._closing = False
@@ -126,7 +125,7 @@ class RunLog:
         except BaseException:
             self._pending[:0] = said  # for the next commit, which may be the last one
             raise
-        self._tail.extend(numbered)
+        self._tail = [*self._tail, *numbered][-TAIL:]
         if numbered:
             self.last = numbered[-1][0]
         self.ended = last is not None

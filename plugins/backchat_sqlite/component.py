@@ -38,7 +38,7 @@ class SqliteSettings(Schema):
         metadata={"description": "Connections that read. As many long queries can run before short ones wait."},
     )
     cache_mib = fields.Integer(
-        load_default=16,
+        load_default=4,
         validate=validate.Range(1, 65536),
         metadata={"description": "Page cache of each connection, in MiB."},
     )

@@ -64,8 +64,7 @@ def _reconcile(db: sqlite3.Connection, path: str, tables: Mapping[str, Table]) -
     version = meta.get("schema", SCHEMA_VERSION)
     if version > SCHEMA_VERSION:
         raise ConfigError(
-            f"the file has schema version {version}, this version of backchat knows {SCHEMA_VERSION};"
-            " use a newer one"
+            f"the file has schema version {version}, this version of backchat knows {SCHEMA_VERSION}; use a newer one"
         )
     had: dict[str, Shape] = orjson.loads(meta.get("kinds", "{}"))
     wanted = {name: _shape(table.kind) for name, table in tables.items()}
