@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.run import Run
 from backchat.errors import NotFound, NotOwned
 
+T = TypeVar("T", Conversation, Run)
 
-def require_owner(who: Identity, thing: Conversation | Run | None, what: str) -> None:
-    """Raise NotFound if there is no such thing and NotOwned if it is somebody else's; both read alike."""
+
+def owned(who: Identity, thing: T | None, what: str) -> T:
+    """The thing, if it is the caller's. Raises NotFound, or NotOwned for another's, which reads alike."""
     if thing is None:
         raise NotFound(f"{what} not found")
     if thing.owner != who.user:
         raise NotOwned(f"{what} not found")
+    return thing

@@ -12,7 +12,7 @@ from backchat.domain.identity import Identity
 from backchat.domain.message import Message
 from backchat.errors import StaleWrite
 from backchat.ports.storage import Change, Delete, Purge, Query, Range, RecordStore
-from backchat.services.access import require_owner
+from backchat.services.access import owned
 from backchat.services.files import FILE, FILE_CHUNK
 from backchat.services.paths import PAGE, Path
 from backchat.services.runlog import events_purge
@@ -43,10 +43,7 @@ class Conversations:
     async def open(self, who: Identity, id: str) -> Conversation:
         """Raises NotFound, or NotOwned for somebody else's."""
         record = await self.store.get("conversation", id)
-        conversation = conversation_of(record) if record else None
-        require_owner(who, conversation, "conversation")
-        assert conversation is not None
-        return conversation
+        return owned(who, conversation_of(record) if record else None, "conversation")
 
     async def browse(self, who: Identity, *, channel: str | None = None, limit: int) -> Sequence[Conversation]:
         """The caller's conversations that have messages, newest activity first."""

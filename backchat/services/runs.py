@@ -21,7 +21,7 @@ from backchat.domain.message import Message
 from backchat.domain.run import Run, RunEnded
 from backchat.errors import BackchatError, Draining, Expired, NotFound, RunInProgress
 from backchat.ports.storage import Put, RecordStore
-from backchat.services.access import require_owner
+from backchat.services.access import owned
 from backchat.services.endings import error_of
 from backchat.services.runlog import Numbered, RunLog, read_events
 from backchat.services.runstate import run_of
@@ -118,10 +118,7 @@ class Runs:
     async def open(self, who: Identity, id: str) -> Run:
         """Raises NotFound, or NotOwned for somebody else's."""
         record = await self.store.get("run", id)
-        run = run_of(record) if record else None
-        require_owner(who, run, "run")
-        assert run is not None
-        return run
+        return owned(who, run_of(record) if record else None, "run")
 
     async def replayable(self, who: Identity, id: str) -> Run:
         """Like ``open``; raises Expired when the events of the run are gone."""
