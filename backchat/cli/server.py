@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -67,8 +66,6 @@ async def serve(app: web.Application, config: Config, listening: Listening, *, s
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
-        # While a thread of the store holds the interpreter, the loop waits this long for its turn, not the usual 5 ms.
-        sys.setswitchinterval(0.001)
         await listening(site.port, app[SERVICES], stop)
         await stop.asked.wait()
         log.info("server.draining", seconds=config.server.drain)

@@ -16,6 +16,7 @@ from backchat.ports.memory import MemoryBackend
 from backchat.ports.providers import ProviderBackend
 from backchat.ports.storage import StorageBackend
 from backchat.web.dialect import Dialect
+from backchat.web.fields import Whole
 
 MIB = 1024 * 1024
 _SIZE = re.compile(r"(\d{1,12})\s*(|KiB|MiB|GiB)")
@@ -90,15 +91,6 @@ class Config:
 def options(schema: SettingsSchema) -> dict[str, fields.Field[Any]]:
     """The options of a section by the names that a configuration gives them."""
     return {field.data_key or name: field for name, field in schema.fields.items() if not field.dump_only}
-
-
-class Whole(fields.Integer):
-    """An integer; 8080.5 is none, and the text of an environment variable may be one."""
-
-    def _validated(self, value: Any) -> int:
-        if isinstance(value, float):
-            raise self.make_error("invalid", input=value)
-        return super()._validated(value)
 
 
 class Size(fields.Field[int]):

@@ -108,6 +108,7 @@ class Engine:
         finally:
             live.finishing = True
             live.log.close()
+            job.past.drop()
             broken = (await asyncio.gather(pump, return_exceptions=True))[0]
         if broken is not None and not isinstance(broken, StaleWrite):
             log.error("run.log_broken", run=live.run.id, exc_info=broken)

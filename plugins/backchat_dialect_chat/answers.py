@@ -27,7 +27,7 @@ class ConversationsSchema(Schema):
 
 
 class MessageSchema(Schema):
-    id = fields.String()
+    id = fields.Integer(metadata={"description": "Number of the message in its conversation."})
     role = fields.String()
     content = fields.String()
     provider = fields.String(allow_none=True)

@@ -12,12 +12,17 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, val
 from backchat.ports.providers import ImageData
 
 MOODS = ("serious", "friendly", "normal")
-_MIME = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,60}\Z")
+_MIME = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,60}", re.IGNORECASE)
 
 
 def _not_blank(text: str) -> None:
     if not text.strip():
         raise ValidationError("Must not be blank.")
+
+
+def _image_type(mime: str) -> None:
+    if not _MIME.fullmatch(mime):
+        raise ValidationError("Must be an image type such as image/png.")
 
 
 class Lenient(Schema):
@@ -52,7 +57,7 @@ class SendSchema(Lenient):
     image_mime = fields.String(
         load_default=None,
         allow_none=True,
-        validate=validate.Regexp(_MIME, error="Must be an image type such as image/png."),
+        validate=_image_type,
         metadata={"description": "Type of the image; image/jpeg if absent."},
     )
 
@@ -68,7 +73,7 @@ class SendSchema(Lenient):
                 raise ValidationError("Not valid base64.", "image_base64") from None
             if not content:
                 raise ValidationError("The image is empty.", "image_base64")
-            data["image"] = ImageData(mime or "image/jpeg", content)
+            data["image"] = ImageData((mime or "image/jpeg").lower(), content)
         return data
 
 

@@ -14,6 +14,7 @@ from marshmallow import RAISE, Schema, fields, post_load, validate
 from backchat.domain.message import Usage
 from backchat.domain.run import ReasoningDelta, TextDelta
 from backchat.ports.providers import Abilities, Finish, ModelRequest, ProviderEvent, UsageReport
+from backchat.web.fields import Whole
 from backchat_echo.calls import wanted_call
 from backchat_echo.reply import prompt_words, reply_text, thinking
 
@@ -46,7 +47,7 @@ class SettingsSchema(Schema):
         validate=validate.Range(min=0, max=60_000),
         metadata={"description": "Milliseconds to wait before each word."},
     )
-    words = fields.Integer(
+    words = Whole(
         load_default=0,
         validate=validate.Range(min=0, max=1_000_000),
         metadata={"description": "Least length of a reply in words; a shorter one is repeated until it has as many."},

@@ -10,6 +10,7 @@ from marshmallow import RAISE, Schema, fields, validate
 
 from backchat.ports.component import Component
 from backchat.ports.storage import Kind, OnCommit, StorageBackend
+from backchat.web.fields import Whole
 
 if TYPE_CHECKING:
     from backchat_sqlite.store import SqliteStore
@@ -32,13 +33,13 @@ class SqliteSettings(Schema):
             "moments, a killed server still loses nothing."
         },
     )
-    readers = fields.Integer(
+    readers = Whole(
         load_default=3,
         validate=validate.Range(1, 32),
         metadata={"description": "Connections that read. As many long queries can run before short ones wait."},
     )
-    cache_mib = fields.Integer(
-        load_default=4,
+    cache_mib = Whole(
+        load_default=8,
         validate=validate.Range(1, 65536),
         metadata={"description": "Page cache of each connection, in MiB."},
     )

@@ -27,8 +27,6 @@ GROUP = 256
 FOLD_IDLE = 1_000
 FOLD_BUSY = 10_000
 """Rows waiting for the word index: how many are worth an idle moment, and how many are not to wait for one."""
-FOLD_STEP = 50
-"""Rows indexed at a time in such a moment: a few milliseconds, for which a batch that comes then has to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +184,7 @@ class Writer:
         changes = self._changes
         while changes.waiting >= FOLD_BUSY or (changes.waiting >= FOLD_IDLE and self._queue.empty()):
             try:
-                folded = fold_some(self._db, self._tables, FOLD_STEP)
+                folded = fold_some(self._db, self._tables)
             except sqlite3.Error:
                 # Another process writes, the disk is full, the index is broken: the rows stay marked, and a search,
                 # which has to index them, says what is wrong. Writes need no index.

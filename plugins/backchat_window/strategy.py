@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import RAISE, Schema, fields, post_load, validate
+from marshmallow import RAISE, Schema, post_load, validate
 
 from backchat.domain.message import Image, Message, ToolCall, ToolResult
 from backchat.ports.memory import History
+from backchat.web.fields import Whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +24,12 @@ class SettingsSchema(Schema):
     class Meta:
         unknown = RAISE
 
-    size = fields.Integer(
+    size = Whole(
         load_default=20,
         validate=validate.Range(min=1, max=10_000),
         metadata={"description": "How many messages the model is shown at most, the one just said included."},
     )
-    max_characters = fields.Integer(
+    max_characters = Whole(
         load_default=None,
         allow_none=True,
         validate=validate.Range(min=1),
