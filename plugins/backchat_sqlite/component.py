@@ -39,7 +39,7 @@ class SqliteSettings(Schema):
         metadata={"description": "Connections that read. As many long queries can run before short ones wait."},
     )
     cache_mib = Whole(
-        load_default=8,
+        load_default=16,
         validate=validate.Range(1, 65536),
         metadata={"description": "Page cache of each connection, in MiB."},
     )
