@@ -585,7 +585,6 @@ async def test_a_run_stopped_before_it_began_is_ended_all_the_same(store: SlowSt
         await store.apply(changes)
         job = Job(
             conversation=await one.conversations.open(ANN, run.conversation),
-            past=one.engine.past(current, Message(**_said(current))),
             candidates=[Configured("scripted", "scripted", provider)],
             request=ModelRequest(messages=()),
         )
@@ -595,18 +594,6 @@ async def test_a_run_stopped_before_it_began_is_ended_all_the_same(store: SlowSt
             await one.runs.result("again")
         assert (await one.runs.open(ANN, "again")).status == "cancelled"
         assert not one.runs.live
-
-
-def _said(conversation: Any) -> dict[str, Any]:
-    return {
-        "id": "m",
-        "conversation": conversation.id,
-        "owner": "ann",
-        "seq": 99,
-        "role": "user",
-        "parts": (Text("hi"),),
-        "created_at": conversation.updated_at,
-    }
 
 
 async def test_runs_of_a_process_nobody_knows_are_orphans(store: SlowStore) -> None:

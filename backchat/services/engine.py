@@ -12,7 +12,7 @@ from time import perf_counter
 import structlog
 
 from backchat.domain.conversation import Conversation
-from backchat.domain.message import Message, ToolCall, Usage
+from backchat.domain.message import ToolCall, Usage
 from backchat.domain.run import ReasoningDelta, RunStatus, StatusNote, TextDelta, ToolCalled
 from backchat.errors import (
     BackchatError,
@@ -51,32 +51,11 @@ class Answering:
     begun: bool = False
 
 
-class Past:
-    """The messages that a prompt shows. Reading them starts at once, beside the commit of what the user said."""
-
-    __slots__ = ("_ahead", "_memory", "_path")
-
-    def __init__(self, memory: MemoryStrategy, path: Path) -> None:
-        self._memory, self._path = memory, path
-        self._ahead: asyncio.Future[Sequence[Message]] | None = asyncio.ensure_future(memory.select(path))
-
-    async def take(self) -> Sequence[Message]:
-        """The messages. They are not kept here: whoever asks again, for a fallback, has them read again."""
-        ahead, self._ahead = self._ahead, None
-        return await (ahead or self._memory.select(self._path))
-
-    def drop(self) -> None:
-        """Nobody will ask."""
-        if self._ahead is not None and not self._ahead.cancel() and not self._ahead.cancelled():
-            self._ahead.exception()  # seen, and of no interest: the commit beside it has failed as well
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a run is to do: who is asked, in order, with which past and instructions."""
+    """What a run is to do: who is asked, in order, with which instructions."""
 
     conversation: Conversation
-    past: Past
     candidates: Sequence[Configured]
     request: ModelRequest
     notes: Sequence[str] = ()
@@ -89,10 +68,6 @@ class Engine:
     times: RunTimes
     meter: Meter
     now: Callable[[], datetime]
-
-    def past(self, conversation: Conversation, tip: Message) -> Past:
-        """Begin to read what the prompt for ``tip`` will show."""
-        return Past(self.memory, Path(self.store, conversation.id, conversation.leaf, tip))
 
     async def work(self, live: LiveRun, job: Job) -> None:
         """Answer, and write the end whatever happens, unless the run was taken over or deleted meanwhile."""
@@ -108,7 +83,6 @@ class Engine:
         finally:
             live.finishing = True
             live.log.close()
-            job.past.drop()
             broken = (await asyncio.gather(pump, return_exceptions=True))[0]
         if broken is not None and not isinstance(broken, StaleWrite):
             log.error("run.log_broken", run=live.run.id, exc_info=broken)
@@ -156,7 +130,7 @@ class Engine:
             candidate = candidates.pop(0)
             answering.provider, answering.model = candidate.name, job.request.model or candidate.provider.model
             try:
-                async with aclosing(await self._stream(candidate, job)) as events:
+                async with aclosing(await self._stream(candidate, live, job)) as events:
                     await self._listen(events, live, answering, said)
                 return
             except ProviderError as error:
@@ -164,9 +138,10 @@ class Engine:
                     raise
                 log.warning("run.fallback", run=live.run.id, provider=candidate.name, code=error.code)
 
-    async def _stream(self, candidate: Configured, job: Job) -> AsyncGenerator[ProviderEvent, None]:
+    async def _stream(self, candidate: Configured, live: LiveRun, job: Job) -> AsyncGenerator[ProviderEvent, None]:
         # Built here and handed straight on: this side holds nothing of the prompt while the answer streams.
-        messages = await prompt_messages(self.store, await job.past.take(), candidate.provider.abilities)
+        past = await self.memory.select(Path(self.store, live.run.conversation, live.run.input))
+        messages = await prompt_messages(self.store, past, candidate.provider.abilities)
         return candidate.provider.stream(replace(job.request, messages=messages))
 
     async def _listen(

@@ -12,13 +12,10 @@ PAGE = 200
 
 
 class Path:
-    """The active path of one conversation: what a memory strategy may see of the past.
+    """The active path of one conversation: what a memory strategy may see of the past."""
 
-    It ends with ``leaf``, or with ``tip`` after it: a message that is being stored while the path is read.
-    """
-
-    def __init__(self, store: RecordStore, conversation: str, leaf: str | None, tip: Message | None = None) -> None:
-        self._store, self._conversation, self._leaf, self._tip = store, conversation, leaf, tip
+    def __init__(self, store: RecordStore, conversation: str, leaf: str | None) -> None:
+        self._store, self._conversation, self._leaf = store, conversation, leaf
 
     async def latest(self, limit: int) -> Sequence[Message]:
         """The newest ``limit`` messages of the path, oldest first.
@@ -26,7 +23,7 @@ class Path:
         A parent always has a lower seq than its child, so one walk down the seqs meets the path in order. A parent that
         was deleted ends the path.
         """
-        found: list[Message] = [self._tip] if self._tip is not None else []
+        found: list[Message] = []
         wanted, below = self._leaf, None
         while wanted is not None and len(found) < limit:
             size = min(PAGE, limit - len(found))

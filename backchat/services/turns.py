@@ -162,27 +162,21 @@ class Turns:
         if say.once is not None:
             changes.append(self._once_put(who, say.once, run, now))
         self._runs.refuse_if_draining()
-        past = self._engine.past(conversation, message)
         try:
             await self._store.apply(changes)
-        except BaseException as error:
-            past.drop()
-            if isinstance(error, StaleWrite) and say.once is not None:
-                earlier = await self._earlier(who, say.once)
-                if earlier is not None:
-                    return earlier
+        except StaleWrite:
+            if say.once is not None and (earlier := await self._earlier(who, say.once)) is not None:
+                return earlier
             raise
         run = replace(run, version=1)
         request = ModelRequest(messages=(), system=say.system)
         job = Job(
             conversation=replace(grown, version=grown.version + 1),
-            past=past,
             candidates=candidates,
             request=request,
             notes=say.notes,
         )
         self._runs.start(run, lambda live: self._engine.work(live, job))
-        await asyncio.sleep(0)  # the model is asked first; then the reader is answered
         return run
 
     async def _conversation(self, who: Identity, say: Say, now: datetime) -> Conversation:
