@@ -91,7 +91,7 @@ class Turns:
         if chosen not in candidates:
             raise NoVision(f"the model of provider {chosen.name!r} cannot see images")
         if say.conversation is None:
-            return await self._attempt(who, say, candidates)
+            return await self._say_in_turn(who, say, candidates)
         # In line: of two sends that wait for the same reply the first one goes first.
         queue = self._queues.setdefault(say.conversation, asyncio.Lock())
         try:
@@ -106,7 +106,7 @@ class Turns:
 
     async def _say_in_turn(self, who: Identity, say: Say, candidates: Sequence[Configured]) -> Run:
         while True:
-            # Asked again: what this one waited for may be the reply to an equal request.
+            # Asked again: who was waited for, or wrote first, may have been an equal request.
             if say.once is not None and (run := await self._earlier(who, say.once)) is not None:
                 return run
             try:
@@ -162,12 +162,7 @@ class Turns:
         if say.once is not None:
             changes.append(self._once_put(who, say.once, run, now))
         self._runs.refuse_if_draining()
-        try:
-            await self._store.apply(changes)
-        except StaleWrite:
-            if say.once is not None and (earlier := await self._earlier(who, say.once)) is not None:
-                return earlier
-            raise
+        await self._store.apply(changes)
         run = replace(run, version=1)
         request = ModelRequest(messages=(), system=say.system)
         job = Job(
