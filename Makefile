@@ -24,7 +24,7 @@ $(BIN)/python:
 
 # A stamp for each set of requirements: installed again only when what is required has changed.
 $(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[documents]'
 	@touch $@
 
 $(VENV)/.installed-dev: setup.cfg pyproject.toml | $(BIN)/python

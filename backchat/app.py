@@ -14,14 +14,12 @@ from backchat.config import Config, opened
 from backchat.ports.metrics import Meter
 from backchat.ports.storage import OnCommit, RecordStore
 from backchat.services.accounts import Accounts
+from backchat.services.assembly import Parts, assembled
 from backchat.services.container import Services
-from backchat.services.conversations import Conversations
-from backchat.services.engine import Engine
+from backchat.services.embedders import Embedders
 from backchat.services.kinds import KINDS
 from backchat.services.providers import Configured, Providers
-from backchat.services.runs import Runs, RunTimes
-from backchat.services.turns import Turns
-from backchat.services.workers import Workers
+from backchat.services.runs import RunTimes
 from backchat.web.cors import allow_origins
 from backchat.web.dialect import mount
 from backchat.web.errors import errors
@@ -32,6 +30,7 @@ from backchat.web.keys import (
     DIALECTS,
     METRICS,
     OPENAPI,
+    OPENINGS,
     SERVICES,
     STREAMS,
 )
@@ -66,35 +65,36 @@ async def open_accounts(config: Config) -> AsyncIterator[Accounts]:
 
 @asynccontextmanager
 async def open_services(config: Config, meter: Meter, clock: Callable[[], datetime] = now) -> AsyncIterator[Services]:
-    """Store, memory, providers and the services over them, closed in reverse. What still runs is interrupted first."""
+    """The configured components and the services over them, closed in reverse."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(config, meter.committed))
-        memory = await stack.enter_async_context(opened(config.memory))
         configured = {
             name: Configured(name, selected.name, await stack.enter_async_context(opened(selected)))
             for name, selected in config.providers.items()
         }
+        embedders = {
+            name: await stack.enter_async_context(opened(selected)) for name, selected in config.embedders.items()
+        }
         replies = config.replies
-        times = RunTimes(
-            keep=timedelta(seconds=replies.keep),
-            wait=timedelta(seconds=replies.wait),
-            limit=timedelta(seconds=replies.max_duration),
-            lease=timedelta(seconds=replies.lease),
+        parts = Parts(
+            store=store,
+            providers=Providers(configured, config.default_provider, config.fallback),
+            memory=await stack.enter_async_context(opened(config.memory)),
+            learner=await stack.enter_async_context(opened(config.learning)),
+            embedders=Embedders(embedders),
+            extractors=config.extractors,
+            limits=config.documents,
+            times=RunTimes(
+                keep=timedelta(seconds=replies.keep),
+                wait=timedelta(seconds=replies.wait),
+                limit=timedelta(seconds=replies.max_duration),
+                lease=timedelta(seconds=replies.lease),
+            ),
+            meter=meter,
+            now=clock,
+            new_id=new_id,
         )
-        providers = Providers(configured, config.default_provider, config.fallback)
-        runs = Runs(store, new_id(), times)
-        conversations = Conversations(store, clock, idle=runs.idle, stop=runs.stop_on)
-        engine = Engine(store=store, memory=memory, times=times, meter=meter, now=clock)
-        turns = Turns(store, conversations, runs, engine, providers, now=clock, new_id=new_id)
-        await stack.enter_async_context(Workers(store, runs, clock))
-        stack.push_async_callback(runs.drain, 0)
-        yield Services(
-            accounts=Accounts(store, now=clock, new_id=new_id),
-            conversations=conversations,
-            runs=runs,
-            turns=turns,
-            providers=providers,
-        )
+        yield await stack.enter_async_context(assembled(parts))
 
 
 def build_app(config: Config, clock: Callable[[], datetime] = now) -> web.Application:
@@ -105,6 +105,7 @@ def build_app(config: Config, clock: Callable[[], datetime] = now) -> web.Applic
     app[DIALECTS] = {}
     app[BODY_LIMIT] = config.server.body_limit
     app[STREAMS] = set()
+    app[OPENINGS] = set()
     app[METRICS] = metrics = Metrics()
     app[DIALECT_SETTINGS] = {selected.name: selected.settings for selected in config.dialects}
     add_pages(app)

@@ -13,6 +13,7 @@
         StaleWrite                  conflict        stale_write
         IdempotencyMismatch         conflict        idempotency_mismatch
         RunInProgress               conflict        run_in_progress
+        DocumentsPending            conflict        documents_pending
       TooLarge                      too_large       too_large
       RateLimited                   rate_limited    rate_limited
       Unavailable                   unavailable     unavailable
@@ -139,6 +140,12 @@ class RunInProgress(Conflict):
     """The conversation has an active run and the caller asked not to wait for it."""
 
     code = "run_in_progress"
+
+
+class DocumentsPending(Conflict):
+    """Documents that a reply would be grounded with are still being read."""
+
+    code = "documents_pending"
 
 
 class TooLarge(BackchatError):

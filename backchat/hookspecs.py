@@ -13,6 +13,9 @@ import pluggy
 
 if TYPE_CHECKING:
     from backchat.ports.auth import AuthenticatorBackend
+    from backchat.ports.embedding import EmbedderBackend
+    from backchat.ports.extraction import Extractor
+    from backchat.ports.learning import LearnerBackend
     from backchat.ports.memory import MemoryBackend
     from backchat.ports.providers import ProviderBackend
     from backchat.ports.storage import StorageBackend
@@ -51,6 +54,39 @@ def backchat_memories() -> Sequence[MemoryBackend]:
 
     Called once, before anything is opened. Return one ``MemoryBackend`` for each strategy; the config picks one with
     ``memory.use``. ``open(settings)`` yields a ``MemoryStrategy``, which sees a conversation through ``History`` only.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def backchat_learners() -> Sequence[LearnerBackend]:
+    """Offer ways to learn: what is remembered of what a user said, for later conversations.
+
+    Called once, before anything is opened. Return one ``LearnerBackend`` for each; the config picks one with
+    ``learning.use``. ``open(settings)`` yields a ``Learner``, which sees the user's own words of one turn at a time.
+    Test yours by subclassing ``backchat.testing.learning.LearnerContract``.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def backchat_embedders() -> Sequence[EmbedderBackend]:
+    """Offer embedding models, for documents and memories that are found by meaning.
+
+    Called once, before anything is opened. Return one ``EmbedderBackend`` for each; every entry of the config's
+    ``embedders`` picks one with ``use``. ``open(settings)`` yields an ``Embedder``. Test yours by subclassing
+    ``backchat.testing.embedding.EmbedderContract``.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def backchat_extractors() -> Sequence[Extractor]:
+    """Offer the text of files.
+
+    Called once, before anything is opened. Return one ``Extractor`` for each library; all are used, by the ends of file
+    names. Two that claim the same one stop the start. The function they point to is imported and called in a process
+    of its own that has limits on time and memory, never in the server.
     """
     raise NotImplementedError
 

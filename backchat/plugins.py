@@ -13,6 +13,9 @@ from backchat.errors import ConfigError
 
 if TYPE_CHECKING:
     from backchat.ports.auth import AuthenticatorBackend
+    from backchat.ports.embedding import EmbedderBackend
+    from backchat.ports.extraction import Extractor
+    from backchat.ports.learning import LearnerBackend
     from backchat.ports.memory import MemoryBackend
     from backchat.ports.providers import ProviderBackend
     from backchat.ports.storage import StorageBackend
@@ -69,13 +72,25 @@ class Plugins:
         self.storages: Offers[StorageBackend] = self._collect("storage", "backchat_storages")
         self.providers: Offers[ProviderBackend] = self._collect("provider", "backchat_providers")
         self.memories: Offers[MemoryBackend] = self._collect("memory strategy", "backchat_memories")
+        self.learners: Offers[LearnerBackend] = self._collect("learner", "backchat_learners")
+        self.embedders: Offers[EmbedderBackend] = self._collect("embedder", "backchat_embedders")
+        self.extractors: Offers[Extractor] = self._collect("extractor", "backchat_extractors")
         self.authenticators: Offers[AuthenticatorBackend] = self._collect("authenticator", "backchat_authenticators")
         self.dialects: Offers[Dialect] = self._collect("dialect", "backchat_dialects")
 
     @property
     def offers(self) -> Sequence[Offers[Named]]:
         """Everything on offer, one entry for each hook."""
-        return (self.storages, self.providers, self.memories, self.authenticators, self.dialects)  # type: ignore[return-value]
+        return (  # type: ignore[return-value]
+            self.storages,
+            self.providers,
+            self.memories,
+            self.learners,
+            self.embedders,
+            self.extractors,
+            self.authenticators,
+            self.dialects,
+        )
 
     def _load_entry_points(self) -> None:
         # Not pluggy's own loader: a plugin that fails to import must be named in the message.

@@ -1,4 +1,4 @@
-"""``python -m bench turns|ttft|streams|append|lists|idle|all``: measure, print Markdown, keep it in bench/results."""
+"""``python -m bench <name>|all``, the names being those below: measure, print Markdown, keep it in bench/results."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import Any
 
 import uvloop
 
-from bench import append, idle, lists, streams, ttft, turns
+from bench import append, idle, ingest, lists, retrieval, streams, threads, ttft, turns
 from bench.arena import Options, workplace
 from bench.processes import RIG_CORE, TARGET_CORE, prepare_rig
 from bench.report import Report, environment, note
 
 MEASUREMENTS: dict[str, Callable[[Options], Coroutine[Any, Any, Report]]] = {
     "turns": turns.measure,
+    "threads": threads.measure,
     "ttft": ttft.measure,
     "streams": streams.measure,
     "append": append.measure,
     "lists": lists.measure,
+    "retrieval": retrieval.measure,
+    "ingest": ingest.measure,
     "idle": idle.measure,
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import processes
-from bench.load import Round, Target, open_connections, run_round
+from bench.load import Round, Target, open_connections, read, run_round
 from bench.script import script
 from bench.server import Backchat, backchat, configuration
 from bench.wire import ask, request
@@ -98,7 +98,7 @@ async def with_history(target: Target, *, clients: int, each: int, turns: int) -
                 exchange = await connections[number].ask(target.turn(script(2), conversation))
                 if exchange.status != 200:
                     raise RuntimeError(f"{target.name}: {exchange.status} {exchange.body()[:200]!r}")
-                conversation = exchange.events()[0].data["conversation_id"]
+                conversation = read(exchange).conversation
             assert conversation is not None
             made.append(conversation)
         return made

@@ -54,17 +54,28 @@ class Answer:
 
 
 def read(exchange: Exchange) -> Answer:
-    """Read the events of backchat's chat dialect, of the relay, which has the deltas only, or of the upstream."""
+    """Read the events of backchat's dialects, of the relay, which has the deltas only, or of the upstream.
+
+    Of the threads dialect also an answer in one piece.
+    """
     answer, texts = Answer(), []
+    if exchange.is_json:
+        data = exchange.json()
+        ended = "done" if data.get("status") == "COMPLETED" else "error"
+        return Answer(data.get("content") or "", data.get("thread_id"), data.get("run_id"), end=ended)
     for event in exchange.events():
         data, kind = event.data, event.data.get("type")
         answer.last_id = event.id or answer.last_id
         if kind == "meta":
             answer.conversation, answer.run = data["conversation_id"], data.get("run_id")
+        elif kind == "run_started":
+            answer.conversation, answer.run = data["thread_id"], data["run_id"]
         elif kind in ("done", "error"):
             answer.end, answer.reply = kind, data.get("reply")
-        elif kind in (None, "assistant"):
-            delta = data["delta"] if "delta" in data else _upstream_delta(data)
+        elif kind in ("run_ended", "run_failed"):
+            answer.end = "done" if data.get("status") == "completed" else "error"
+        elif kind in (None, "assistant", "content_streaming"):
+            delta = data.get("delta") or data.get("content") or (_upstream_delta(data) if "choices" in data else "")
             if not delta:
                 continue
             answer.first_token = answer.first_token or event.arrived
@@ -108,7 +119,8 @@ class Round:
             self.failures.append(fault)
             return answer
         self.turns += 1
-        self.first_tokens.append(answer.first_token - exchange.sent)
+        if answer.first_token:
+            self.first_tokens.append(answer.first_token - exchange.sent)
         self.durations.append(exchange.ended - exchange.sent)
         if answer.transits:
             self.first_transits.append(answer.transits[0][1])
@@ -142,11 +154,12 @@ async def run_round(
     *,
     conversations: Sequence[Sequence[str]] | None = None,
     spread: float = 0.0,
+    settle: float = 0.1,
 ) -> Round:
     """Every client sends ``turns`` turns, the next when the last has ended, on its own conversations in rotation.
 
     ``spread`` seconds lie between the first client's start and the last one's, so that they do not tick together. The
-    CPU time is that of all the turns and of what they leave to be done within a tenth of a second after them.
+    CPU time is that of all the turns and of what they leave to be done within ``settle`` seconds after them.
     """
     exchanges: list[tuple[Script, Exchange]] = []
 
@@ -166,7 +179,7 @@ async def run_round(
             await asyncio.gather(*[client(number) for number in range(len(connections))])
         seconds = time.monotonic() - began
         waited = waited_seconds(target.pid) - waited
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(settle)
         result = Round(seconds=seconds, cpu=cpu_seconds(target.pid) - cpu, starved=waited / seconds)
     finally:
         gc.enable()

@@ -39,6 +39,12 @@ def cpu_seconds(pid: int) -> float:
     return total / 1e9
 
 
+def reaped_seconds(pid: int) -> float:
+    """CPU time of the process's children that have ended, and theirs, in ticks of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
 def waited_seconds(pid: int) -> float:
     """How long the main thread was runnable but had no core: other work was in its way."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9

@@ -24,14 +24,16 @@ class Script:
     tokens: int
     gap: float = 0.0
     stamped: bool = False
+    before: str = ""
+    """Words that the message begins with; the reply has nothing of them."""
 
     @property
     def text(self) -> str:
-        return f"nonce={self.nonce} tokens={self.tokens} gap={self.gap:g} stamped={int(self.stamped)}"
+        return f"{self.before}nonce={self.nonce} tokens={self.tokens} gap={self.gap:g} stamped={int(self.stamped)}"
 
 
-def script(tokens: int, *, gap: float = 0.0, stamped: bool = False) -> Script:
-    return Script(secrets.token_hex(4), tokens, gap, stamped)
+def script(tokens: int, *, gap: float = 0.0, stamped: bool = False, before: str = "") -> Script:
+    return Script(secrets.token_hex(4), tokens, gap, stamped, before)
 
 
 def parse(text: str) -> Script:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ COMMAND = str(Path(sys.executable).with_name("backchat"))
 USER = "bench"
 
 
-def configuration(upstream_port: int, *, echo_delay_ms: int | None = None, window: int = 20) -> dict[str, Any]:
-    """What is measured: SQLite with its default durability, API keys, the chat dialect, a window of messages."""
+def configuration(
+    upstream_port: int, *, echo_delay_ms: int | None = None, window: int = 20, dialects: Sequence[str] = ("chat",)
+) -> dict[str, Any]:
+    """What is measured: SQLite with its default durability, API keys, a window of messages."""
     if echo_delay_ms is not None:
         provider: dict[str, Any] = {"use": "echo", "delay_ms": echo_delay_ms}
     else:
@@ -33,7 +35,7 @@ def configuration(upstream_port: int, *, echo_delay_ms: int | None = None, windo
         "default_provider": "bench",
         "memory": {"use": "window", "size": window},
         "auth": [{"use": "apikey"}],
-        "dialects": [{"use": "chat"}],
+        "dialects": [{"use": name} for name in dialects],
     }
 
 

@@ -1,8 +1,8 @@
 """An OpenAI-compatible upstream that costs next to nothing: bytes made beforehand, written by a bare Protocol.
 
 ``python -m bench.upstream --port 9100``. ``POST /v1/chat/completions`` streams what the script in the last message asks
-for (``bench.script``), one token for each write, and lets the event loop turn between them. ``GET /stats`` counts;
-``POST /reset`` starts the counts again.
+for (``bench.script``), one token for each write, and lets the event loop turn between them. A request for JSON is taken
+for backchat's ``recall``, which asks what to remember. ``GET /stats`` counts; ``POST /reset`` starts the counts again.
 """
 
 from __future__ import annotations
@@ -47,15 +47,27 @@ def _closing(usage: bool, tokens: int) -> bytes:
 _OPENING = _HEAD + _event({"role": "assistant", "content": ""})
 
 
+def lesson(said: str) -> str:
+    """What a model would remember: the first line of what was said in two; and that every fact is a new one."""
+    asked = orjson.loads(said)
+    if "facts" in asked:
+        return orjson.dumps({"decisions": [{"fact": f["fact"], "action": "add"} for f in asked["facts"]]}).decode()
+    first, _, rest = asked["said"].partition("\n")
+    return orjson.dumps({"facts": [first] if rest else []}).decode()
+
+
 class Counts:
-    """What has been asked. ``messages``: requests by the number of messages in them, instructions left out."""
+    """What has been asked. ``messages``: requests by the number of messages in them, instructions left out.
+
+    ``lessons`` are the requests for JSON, which are in no other number.
+    """
 
     def __init__(self) -> None:
         self.active = 0
         self.reset()
 
     def reset(self) -> None:
-        self.requests = self.completed = self.abandoned = 0
+        self.requests = self.completed = self.abandoned = self.lessons = 0
         self.peak = self.active
         self.messages: Counter[int] = Counter()
 
@@ -67,6 +79,7 @@ class Counts:
             "abandoned": self.abandoned,
             "active": self.active,
             "peak": self.peak,
+            "lessons": self.lessons,
             "messages": messages,
         }
 
@@ -129,6 +142,10 @@ class Upstream(asyncio.Protocol):
         messages = request["messages"]
         said = messages[-1]["content"]
         counts = self.counts
+        if (request.get("response_format") or {}).get("type") == "json_object":
+            counts.lessons += 1
+            self.transport.write(_OPENING + _event({"content": lesson(said)}) + _closing(True, 16))
+            return None
         counts.requests += 1
         counts.messages[sum(1 for m in messages if m["role"] != "system")] += 1
         try:

@@ -19,14 +19,21 @@ _CHUNKED_END = b"\r\n0\r\n\r\n"
 
 
 def request(
-    method: str, path: str, *, body: object = None, key: str | None = None, headers: Mapping[str, str] | None = None
+    method: str,
+    path: str,
+    *,
+    body: object = None,
+    raw: tuple[str, bytes] | None = None,
+    key: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> bytes:
-    payload = b"" if body is None else orjson.dumps(body)
+    """The bytes of a request: ``body`` goes as JSON, ``raw`` as it is, with its content type before it."""
+    kind, payload = raw or ("application/json", b"" if body is None else orjson.dumps(body))
     lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}"]
     if key is not None:
         lines.append(f"Authorization: Bearer {key}")
     if payload:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(payload)}"]
+        lines += [f"Content-Type: {kind}", f"Content-Length: {len(payload)}"]
     elif method != "GET":
         lines.append("Content-Length: 0")
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
@@ -112,6 +119,11 @@ class Exchange:
 
     def body(self) -> bytes:
         return b"".join([piece for _, piece in self._chunks()])
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the response is one JSON value, by its headers."""
+        return b"\r\ncontent-type: application/json" in self.raw[: self.raw.find(b"\r\n\r\n")].lower()
 
     def json(self) -> Any:
         return orjson.loads(self.body())

@@ -11,6 +11,8 @@ from blockbuster import BlockBuster, blockbuster_ctx
 
 from backchat.web.logs import set_up_logs
 
+pytest.register_assert_rewrite("sdk_cases", "sdk_talk", "sdk_knowledge")
+
 
 @pytest.fixture(autouse=True)
 def blockbuster() -> Iterator[BlockBuster]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from openai.types import Model
 from openai.types.chat import ChatCompletionChunk
 from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
 from pydantic import TypeAdapter
@@ -47,6 +48,7 @@ class Script:
 class Upstream:
     """``requests`` and ``bodies``: what came; ``scripts``: what to answer next, else the answer of ``by_itself``.
 
+    models  those it lists, when there is no script
     ports  the client's, one for each connection;  open  requests being answered;  left  set when a client leaves early
     """
 
@@ -57,6 +59,7 @@ class Upstream:
     scripts: list[Script] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     ports: set[int] = field(default_factory=set)
+    models: Sequence[str] = ("m-1", "m-2")
     open: int = 0
     left: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -82,6 +85,18 @@ class Upstream:
             raise
         finally:
             self.open -= 1
+
+    async def list_models(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(dict(request.headers))
+        self.paths.append(request.path_qs)
+        if self.scripts:
+            try:
+                return await self._play(request, self.scripts.pop(0))
+            except (asyncio.CancelledError, ConnectionError):
+                self.left.set()
+                raise
+        models = [Model(id=id, created=1, object="model", owned_by="us").model_dump() for id in self.models]
+        return web.json_response({"object": "list", "data": models})
 
     async def _play(self, request: web.Request, script: Script) -> web.StreamResponse:
         response = web.StreamResponse(status=script.status, headers=script.headers)
@@ -110,6 +125,7 @@ async def serve() -> AsyncIterator[Upstream]:
     upstream = Upstream()
     app = web.Application(client_max_size=1 << 26)
     app.router.add_post("/v1/chat/completions", upstream.answer)
+    app.router.add_get("/v1/models", upstream.list_models)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -61,10 +61,19 @@ class Stream:
 
 
 class Server:
-    """One installation in a directory. ``echo_ms`` slows the echo down; without it the packaged configuration runs."""
+    """One installation in a directory. ``echo_ms`` slows the echo down; else ``config`` runs, or the packaged one."""
 
-    def __init__(self, directory: Path, *, echo_ms: int | None = None, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        echo_ms: int | None = None,
+        config: Path | None = None,
+        options: tuple[str, ...] = (),
+    ) -> None:
         self.place = ["--data", str(directory / "data")]
+        if config is not None:
+            self.place += ["--config", str(config)]
         if echo_ms is not None:
             file = directory / "backchat.yml"
             file.write_text(ECHO % echo_ms)
@@ -189,8 +198,10 @@ def _peers(pid: int) -> set[int]:
 
 
 @contextmanager
-def serving(directory: Path, *, echo_ms: int | None = None, options: tuple[str, ...] = ()) -> Iterator[Server]:
-    server = Server(directory, echo_ms=echo_ms, options=options)
+def serving(
+    directory: Path, *, echo_ms: int | None = None, config: Path | None = None, options: tuple[str, ...] = ()
+) -> Iterator[Server]:
+    server = Server(directory, echo_ms=echo_ms, config=config, options=options)
     server.start()
     try:
         yield server

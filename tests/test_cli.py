@@ -81,6 +81,28 @@ def test_users(run: Run) -> None:
     assert "bob" not in run("users", "list").output
 
 
+def test_users_delete(run: Run) -> None:
+    ids = {name: run("users", "create", name).stdout.strip() for name in ("ada", "bob")}
+    assert run("keys", "create", "--user", "ada").exit_code == 0
+    refused = run("users", "delete", "ada", stdin="n\n")
+    assert (refused.exit_code, refused.stderr) == (1, "Aborted!\n")
+    assert "Delete ada with all conversations, documents and memories? [y/N]" in refused.stdout
+    assert run("users", "delete", "ada").exit_code == 1, "nobody there to ask"
+    assert ids["ada"] in run("users", "list").output
+    unknown = run("users", "delete", "eve", "--yes")
+    assert (unknown.exit_code, unknown.stdout, unknown.stderr) == (1, "", "Error: there is no user called 'eve'\n")
+    assert run("users", "delete", ids["ada"], "--yes").exit_code == 1, "an id is no name"
+    gone = run("users", "delete", "ADA", stdin="y\n")
+    assert (gone.exit_code, gone.stderr) == (0, "")
+    assert gone.stdout.endswith(f"deleted ADA, whose id was {ids['ada']}\n")
+    assert "ada" not in run("users", "list").output
+    assert "ada" not in run("keys", "list").output
+    by_id = run("users", "delete", "--id", ids["bob"], "--yes")
+    assert (by_id.exit_code, by_id.stdout) == (0, f"deleted {ids['bob']}\n")
+    assert run("users", "list").output.count("bob") == 0
+    assert run("users", "delete", "--id", ids["bob"], "--yes").exit_code == 0, "what is begun can be finished"
+
+
 def test_keys(run: Run) -> None:
     made = run("keys", "create", "--user", "ada", "--name", "[red]laptop", "--scope", "chat", "--expires", "90d")
     assert (made.exit_code, made.stderr) == (0, "")

@@ -21,7 +21,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from backchat.config import Config, Selected, load_config, opened
 from backchat.config.reference import configuration_page, first_party
-from backchat.config.sections import REPLIES, SECTIONS, SERVER, options
+from backchat.config.sections import DOCUMENTS, REPLIES, SECTIONS, SERVER, options
 from backchat.errors import ConfigError
 from backchat.hookspecs import hookimpl
 from backchat.plugins import Offers, Plugins
@@ -97,6 +97,8 @@ def plugins() -> Plugins:
                 backchat_storages=[Component("sqlite", Rich(), never), Component("other", Empty(), never)],
                 backchat_providers=[Component("echo", Empty(), never), Component("rich", Rich(), never)],
                 backchat_memories=[Component("window", Empty(), never)],
+                backchat_learners=[Component("recall", Empty(), never)],
+                backchat_embedders=[Component("near", Empty(), never), Component("far", Rich(), never)],
                 backchat_authenticators=[Component("apikey", Empty(), never), Component("rich", Rich(), never)],
                 backchat_dialects=[dialect("chat"), dialect("threads")],
             )
@@ -653,6 +655,7 @@ def test_a_missing_secret_of_a_shipped_configuration_is_told(deployed: Path, mon
         load_config(deployed / "full.yml", first_party(), data=deployed)
     assert caught.value.problems == (
         "providers.openai.api_key: the environment variable OPENAI_API_KEY is not set",
+        "embedders.openai.api_key: the environment variable OPENAI_API_KEY is not set",
         f"auth[2].public_key: the file {deployed / 'jwt-public.pem'} cannot be read: No such file or directory",
     )
 
@@ -661,6 +664,9 @@ def sections_of(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
     """Each place in a document that selects a component, under what it is a choice of."""
     yield "storage", document["storage"]
     yield "memory strategy", document["memory"]
+    yield "learner", document["learning"]
+    for section in document["embedders"].values():
+        yield "embedder", section
     for section in document["providers"].values():
         yield "provider", section
     for section in document["auth"]:
@@ -685,8 +691,9 @@ def test_full_shows_everything() -> None:
         shown += [("storage" if name == "storage" else "memory strategy", section) for name, section in block.items()]
     plugins = first_party()
     used = {(what, section["use"]) for what, section in shown}
-    assert used == {(offers.what, name) for offers in plugins.offers for name in offers}
-    for offers in plugins.offers:
+    chosen = [offers for offers in plugins.offers if offers is not plugins.extractors]
+    assert used == {(offers.what, name) for offers in chosen for name in offers}
+    for offers in chosen:
         for name, offered in offers.items():
             schema = options_of(offers, name)
             given: set[str] = set()
@@ -697,6 +704,7 @@ def test_full_shows_everything() -> None:
     assert document.keys() == dict(SECTIONS).keys()
     assert document["server"].keys() == options(SERVER).keys()
     assert document["replies"].keys() == options(REPLIES).keys()
+    assert document["documents"].keys() == options(DOCUMENTS).keys()
 
 
 def schema_of(offers: Offers[Any], name: str) -> Any:
@@ -729,8 +737,9 @@ def test_the_page_of_options_is_up_to_date() -> None:
 
 
 def test_every_option_is_described() -> None:
-    for offers in first_party().offers:
-        for name in offers:
+    plugins = first_party()
+    for offers in plugins.offers:
+        for name in offers if offers is not plugins.extractors else ():
             for option, field in options_of(offers, name).items():
                 described = field.metadata.get("description", "")
                 assert described.endswith("."), f"{offers.what} {name}: {option}"

@@ -191,8 +191,13 @@ async def test_calls_the_tool_that_is_named_best() -> None:
 
 async def test_calls_no_tool_without_the_ability() -> None:
     provider = echo(tools=False, vision=False)
-    assert provider.abilities == Abilities(vision=False, tools=False)
+    assert provider.abilities == Abilities(vision=False, tools=False, instructions=False)
     assert said(await collect(provider, ask("weather", WEATHER))) == "weather"
+
+
+def test_claims_to_follow_instructions_only_if_told_to() -> None:
+    assert not echo().abilities.instructions
+    assert echo(instructions=True).abilities.instructions
 
 
 async def test_ids_of_calls_are_repeatable_and_differ_within_a_conversation() -> None:

@@ -6,21 +6,50 @@ Generated from the mounted routes. A route with a parameter that this file does 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 import pytest
-from marshmallow import Schema
+from aiohttp import FormData
 
 from backchat.plugins import Plugins
+from backchat.ports.providers import Abilities
 from backchat.ports.storage import Query
 from backchat.testing.plugin import Serve
 from backchat.testing.provider import ScriptedProvider
+from backchat.testing.server import Box
+from backchat.web.body import JSON
 from backchat.web.dialect import Dialect, Route
 
 MARKER = "xylophone"
-HARMLESS: dict[str, Any] = {"text": "hello", "keep_count": 0, "provider": "default", "mood": "normal"}
+HARMLESS: dict[str, Any] = {
+    "text": "hello",
+    "content": "hello",
+    "keep_count": 0,
+    "provider": "default",
+    "mood": "normal",
+    "name": "mine",
+    "query": "hello",
+    "tool_outputs": [],
+    "file": b"hello",
+    "provider_name": "nobody",
+    "model_name": "nothing",
+}
+ALWAYS = ("content",)
+"""Fields that a request needs for its ids to count, though no schema requires them."""
+KINDS = {
+    "conversation_id": "conversation",
+    "thread_id": "conversation",
+    "run_id": "run",
+    "assistant_id": "assistant",
+    "document_id": "document",
+    "memory_id": "memory",
+    "operation_id": "memory_operation",
+}
+"""The kinds of the things that routes ask for, by the names of their ids."""
 
 
 def _routes() -> Sequence[Any]:
@@ -28,67 +57,137 @@ def _routes() -> Sequence[Any]:
     return [pytest.param(d, r, id=f"{r.method} {d.mount}{r.path}") for d in dialects for r in d.routes]
 
 
+@dataclass(frozen=True)
+class Ask:
+    path: str
+    query: Mapping[str, Any]
+    body: Mapping[str, Any] | None
+    aimed: bool
+
+
 class Anns:
     """What belongs to Ann, by the names under which routes ask for it."""
 
-    def __init__(self, conversation: str, run: str) -> None:
-        self.ids = {"conversation_id": conversation, "run_id": run}
+    def __init__(self, ids: Mapping[str, str]) -> None:
+        assert set(ids) == set(KINDS)
+        self.ids = ids
 
-    def fill(self, names: Sequence[str]) -> dict[str, Any]:
-        return {n: self.ids[n] if n in self.ids else HARMLESS[n] for n in names}
+    def asks(self, route: Route) -> Sequence[Ask]:
+        """Requests that aim at Ann's things: one with nothing but what must be there, one for each id beside that."""
+        path = re.sub(r"{(\w+)[^}]*}", lambda name: str(self._value(name[1])), route.path)
+        names = re.findall(r"{(\w+)", route.path)
+        query = route.query.fields if route.query else {}
+        body = route.body.fields if route.body else {}
+        must = {n for fields in (query, body) for n, f in fields.items() if f.required or n in ALWAYS}
+        found = []
+        for more in [set[str](), *[{n} for n in (*query, *body) if n in self.ids and n not in must]]:
+            wanted = must | more
+            found.append(
+                Ask(
+                    path,
+                    {n: self._value(n) for n in query if n in wanted},
+                    {n: self._value(n) for n in body if n in wanted} if route.body else None,
+                    any(n in self.ids for n in (*names, *wanted)),
+                )
+            )
+        return found
 
-    def asks(self, route: Route) -> tuple[str, dict[str, str], dict[str, Any] | None, bool]:
-        """Path, query and body that aim at Ann's things wherever the route can take an id; whether it takes any."""
-        names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
-        path = route.path.format(**self.fill(names))
-        query = self.fill(self._wanted(route.query))
-        body = self.fill(self._wanted(route.body)) if route.body else None
-        aimed = any(n in self.ids for n in (*names, *query, *(body or {})))
-        return path, query, body, aimed
+    def _value(self, name: str) -> Any:
+        return self.ids[name] if name in self.ids else HARMLESS[name]
 
-    def _wanted(self, schema: Schema | None) -> list[str]:
-        fields = schema.fields if schema else {}
-        return [name for name, field in fields.items() if field.required or name in self.ids]
+
+async def anns_things(box: Box, ann: Mapping[str, str], provider: ScriptedProvider) -> Anns:
+    """One of each, made through the threads dialect, and a reply in the middle of its first words."""
+
+    async def make(path: str, name: str, **body: Any) -> str:
+        answer = await box.client.post(f"/api{path}", headers=ann, **body)
+        assert answer.status == 200, await answer.text()
+        found: str = (await answer.json())[name]
+        return found
+
+    assistant = await make("/assistants", "assistant_id", json={"name": MARKER, "system_prompt": MARKER})
+    message = {"content": f"I like my {MARKER}.", "assistant_id": assistant, "memory": "Auto"}
+    answer = await box.client.post("/api/threads/messages", headers=ann, json=message)
+    said = await answer.json()
+    thread, operation = said["thread_id"], said["memory_operation_id"]
+    while True:
+        if (await _operation(box, ann, operation))["status"] != "PENDING":
+            break
+        await asyncio.sleep(0.01)
+    memory = await make(f"/assistants/{assistant}/memories", "memory_id", json={"content": MARKER})
+    file = FormData()
+    file.add_field("file", MARKER.encode() * 9, filename=f"{MARKER}.txt")
+    document = await make(f"/threads/{thread}/documents", "document_id", data=file)
+    await box.services.documents.ready(assistant=assistant, conversation=thread)
+    body = {"text": MARKER, "conversation_id": thread}
+    stream = await box.client.post("/api/chat/stream", headers=ann, json=body)
+    head = b""
+    while b"started" not in head:
+        head += await stream.content.readany()
+    run = orjson.loads(head.split(b"data: ")[1].split(b"\n")[0])["run_id"]
+    return Anns(
+        {
+            "conversation_id": thread,
+            "thread_id": thread,
+            "run_id": run,
+            "assistant_id": assistant,
+            "document_id": document,
+            "memory_id": memory,
+            "operation_id": operation,
+        }
+    )
+
+
+async def _operation(box: Box, ann: Mapping[str, str], id: str) -> Any:
+    return await (await box.client.get(f"/api/assistants/memories/operations/{id}", headers=ann)).json()
 
 
 @pytest.mark.parametrize(("dialect", "route"), _routes())
 async def test_a_stranger(serve: Serve, dialect: Dialect, route: Route) -> None:
-    provider = ScriptedProvider([f"{MARKER} ", asyncio.Event()], ["ok"])
-    box = await serve({"providers": {"scripted": {"use": "scripted"}}, "dialects": [dialect.name]}, [provider])
+    able = Abilities(instructions=False)
+    provider = ScriptedProvider(["ok"], ["started ", asyncio.Event()], ["ok"], abilities=able)
+    box = await serve({"providers": {"scripted": {"use": "scripted"}}}, [provider])
     ann, bob = await box.key("ann"), await box.key("bob")
-    stream = await box.client.post("/api/chat/stream", json={"text": MARKER}, headers=ann)
-    head = b""
-    while MARKER.encode() not in head:
-        head += await stream.content.readany()
-    meta = orjson.loads(head.split(b"data: ")[1].split(b"\n")[0])
-    anns = Anns(meta["conversation_id"], meta["run_id"])
-    path, query, body, aimed = anns.asks(route)
-
+    anns = await anns_things(box, ann, provider)
     store = box.services.runs.store
 
     async def standing() -> dict[str, Any]:
-        mine = {
-            k: await store.get(k, id)
-            for k, id in (("conversation", anns.ids["conversation_id"]), ("run", anns.ids["run_id"]))
-        }
+        mine = {name: await store.get(KINDS[name], id) for name, id in anns.ids.items()}
+        assert None not in mine.values()
         messages = Query(kind="message", where=(("conversation", (anns.ids["conversation_id"],)),))
-        return {**mine, "messages": list(await store.find(messages))}
+        chunks = Query(kind="chunk", where=(("document", (anns.ids["document_id"],)),))
+        return {**mine, "messages": list(await store.find(messages)), "chunks": list(await store.find(chunks))}
 
     before = await standing()
+    for asked in anns.asks(route):
 
-    async def ask(who: dict[str, str]) -> tuple[int, bytes]:
-        answer = await box.client.request(route.method, dialect.mount + path, params=query, json=body, headers=who)
-        return answer.status, await answer.read()
+        async def ask(who: Mapping[str, str], asked: Ask = asked) -> tuple[int, bytes]:
+            sent: dict[str, Any] = {} if asked.body is None else {"json": asked.body}
+            if asked.body is not None and JSON not in route.accepts:
+                sent = {"data": _form(asked.body)}
+            path = dialect.mount + asked.path
+            answer = await box.client.request(route.method, path, params=asked.query, headers=who, **sent)
+            return answer.status, await answer.read()
 
-    status, said = await ask({})
-    assert status == 401, said
-    status, said = await ask({"Authorization": "Bearer bsk_" + "0" * 12 + "_" + "0" * 43})
-    assert status == 401, said
-    status, said = await ask(bob)
-    if aimed:
-        assert status in (403, 404), said
-    else:
-        assert status == 200, said
-    for secret in (MARKER, *anns.ids.values()):
-        assert secret.encode() not in said
-    assert await standing() == before
+        if not route.public:
+            status, said = await ask({})
+            assert status == 401, said
+            status, said = await ask({"Authorization": "Bearer bsk_" + "0" * 12 + "_" + "0" * 43})
+            assert status == 401, said
+        status, said = await ask(bob)
+        if asked.aimed:
+            assert status in (403, 404), said
+        elif route.public:
+            assert (status, said) == await ask({})
+        else:
+            assert status == (404 if asked.path.endswith("/nothing") else 200), said
+        for secret in (MARKER, *anns.ids.values()):
+            assert secret.encode() not in said
+        assert await standing() == before
+
+
+def _form(body: Mapping[str, Any]) -> FormData:
+    data = FormData()
+    for name, value in body.items():
+        data.add_field(name, value, filename="hello.txt")
+    return data

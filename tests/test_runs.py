@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from backchat.domain.identity import Identity
-from backchat.domain.message import Message, Text, ToolCall, Usage
+from backchat.domain.message import Text, ToolCall, Usage
 from backchat.domain.run import ReasoningDelta, Run, RunEnded, TextDelta
 from backchat.errors import (
     Cancelled,
@@ -27,117 +23,19 @@ from backchat.errors import (
     ProviderTimeout,
     RunInProgress,
 )
-from backchat.ports.memory import History
-from backchat.ports.providers import Abilities, Finish, ImageData, ModelRequest, UsageReport
+from backchat.ports.providers import Abilities, Finish, ImageData, UsageReport
 from backchat.ports.storage import Change, Put, Query
-from backchat.services.conversations import Conversations
-from backchat.services.engine import Engine, Job
 from backchat.services.kinds import KINDS
-from backchat.services.providers import Configured, Providers
-from backchat.services.runs import Runs, RunTimes
 from backchat.services.runstate import run_put
+from backchat.services.saying import Once
 from backchat.services.stored import conversation_put
-from backchat.services.turns import Once, Say, Turns
-from backchat.services.workers import Workers
-from backchat.testing.memory_store import MemoryStore
 from backchat.testing.provider import ScriptedProvider
-
-ANN, BOB = Identity(user="ann"), Identity(user="bob")
-
-
-class Everything:
-    async def select(self, history: History) -> Sequence[Message]:
-        return await history.latest(1000)
-
-
-class Quiet:
-    """A meter that remembers how runs ended."""
-
-    def __init__(self) -> None:
-        self.ended: list[str] = []
-
-    def run_started(self) -> None: ...
-    def first_token(self, provider: str, seconds: float) -> None: ...
-    def committed(self, batches: int) -> None: ...
-    def run_ended(self, provider: str, status: str, usage: Usage | None) -> None:
-        self.ended.append(status)
-
-
-class SlowStore(MemoryStore):
-    """Gives way before it commits, like a store that does I/O; ``hold`` stops commits until it is set."""
-
-    def __init__(self) -> None:
-        super().__init__(KINDS)
-        self.commits: list[Sequence[Change]] = []
-        self.hold: asyncio.Event | None = None
-        self.broken = False
-        self.failures = 0
-
-    async def apply(self, changes: Sequence[Change]) -> None:
-        await asyncio.sleep(0)
-        if self.hold is not None:
-            await self.hold.wait()
-        if self.broken or self.failures:
-            self.failures -= not self.broken
-            raise OSError("disk full")
-        await super().apply(changes)
-        self.commits.append(changes)
-
-
-class Node:
-    """The services of one process over a store that several may share."""
-
-    def __init__(self, store: SlowStore, *providers: ScriptedProvider, **times: timedelta) -> None:
-        self.time = datetime(2026, 1, 1, tzinfo=UTC)
-        ids = count(1)
-        self.store, self.meter = store, Quiet()
-        self.runs = Runs(store, f"worker-{id(self)}", RunTimes(**times))
-        self.conversations = Conversations(store, self.now, idle=self.runs.idle, stop=self.runs.stop_on)
-        self.engine = engine = Engine(
-            store=store, memory=Everything(), times=self.runs.times, meter=self.meter, now=self.now
-        )
-        names = {p.name: Configured(p.name, p.name, p) for p in providers}
-        chain = Providers(names, providers[0].name, [p.name for p in providers[1:]])
-        self.turns = Turns(
-            store,
-            self.conversations,
-            self.runs,
-            engine,
-            chain,
-            now=self.now,
-            new_id=lambda: f"{id(self)}-{next(ids):06d}",
-        )
-        self.silence = 0.0
-        self.workers = Workers(store, self.runs, self.now, lambda: self.silence)
-
-    def now(self) -> datetime:
-        self.time += timedelta(milliseconds=1)
-        return self.time
-
-    async def say(self, text: str, who: Identity = ANN, **more: Any) -> Run:
-        return await self.turns.say(who, Say(text=text, **more))
-
-    async def read(self, run: Run, after: int = 0) -> list[tuple[int, Any]]:
-        return [pair async for batch in self.runs.follow(run.id, after) for pair in batch]
-
-    async def texts(self, conversation: str, who: Identity = ANN) -> list[tuple[str, str, str]]:
-        found = await self.conversations.transcript(who, conversation, limit=100)
-        return [(m.role, m.text, m.status) for m in found]
+from nodes import ANN, BOB, Node, SlowStore, node
 
 
 @pytest.fixture
 async def store() -> SlowStore:
     return SlowStore()
-
-
-@asynccontextmanager
-async def node(store: SlowStore, *providers: ScriptedProvider, **times: timedelta) -> AsyncIterator[Node]:
-    made = Node(store, *(providers or (ScriptedProvider(["Hel", "lo"]),)), **times)
-    try:
-        yield made
-    finally:
-        store.hold, store.broken = None, False
-        await made.runs.drain(0)
 
 
 async def test_an_answer_is_a_message_and_a_log(store: SlowStore) -> None:
@@ -583,12 +481,8 @@ async def test_a_run_stopped_before_it_began_is_ended_all_the_same(store: SlowSt
         current = await one.conversations.open(ANN, run.conversation)
         changes: list[Change] = [run_put(again), conversation_put(replace(current, active_run="again"))]
         await store.apply(changes)
-        job = Job(
-            conversation=await one.conversations.open(ANN, run.conversation),
-            candidates=[Configured("scripted", "scripted", provider)],
-            request=ModelRequest(messages=()),
-        )
-        live = one.runs.start(replace(again, version=1), lambda live: one.engine.work(live, job))
+        resumed = await one.conversations.open(ANN, run.conversation)
+        live = one.runs.start(replace(again, version=1), lambda live: one.engine.work(live, resumed))
         live.stop("cancelled")
         with pytest.raises(Cancelled):
             await one.runs.result("again")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import sqlite3
 import stat
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ import pytest
 from marshmallow import ValidationError
 
 from backchat.errors import ConfigError, StaleWrite, Unavailable
-from backchat.ports.storage import Delete, Purge, Query, RecordStore
+from backchat.ports.storage import Change, Delete, Purge, Put, Query, RecordStore
 from backchat.testing.records import event, ids, note
-from backchat_sqlite import writer
+from backchat_sqlite import changes as changing
+from backchat_sqlite import index, writer
+from backchat_sqlite import store as sqlite_store
 from backchat_sqlite.component import SQLITE
 from backchat_sqlite.store import SqliteStore
+from backchat_sqlite.tables import Table
 from sqlite_files import opened, query
 
 
@@ -104,7 +109,7 @@ class TestFile:
             with pytest.raises(Unavailable):
                 await call
 
-    async def test_deleted_text_is_gone_after_optimize(self, path: Path) -> None:
+    async def test_deleted_text_is_gone_after_compact(self, path: Path) -> None:
         async with opened(path) as store:
             assert isinstance(store, SqliteStore)
             secret = ["xylophonist", "quuxbarian", "zanzibarese", "wombatlike"]
@@ -114,13 +119,48 @@ class TestFile:
             await store.apply([note(0, title="harmless", expect=1), Delete("note", "n001")])
             await store.apply([Purge("note", (("id", ("n002",)),))])
             await store.apply([Delete("note", "n003")])
-            await store.optimize()
+            await store.compact()
             files = {p: await asyncio.to_thread(p.read_bytes) for p in path.parent.iterdir()}
             for word in secret:
                 for start in (word, word[1:]):  # FTS5 leaves out what a term shares with the one before
                     assert [p.name for p, content in files.items() if start.encode() in content] == []
             assert any(b"harmless" in content for content in files.values())
             assert await ids(store, ("owner", ["ann"]), words="harmless") == ["n000"]
+
+    async def test_no_copy_of_deleted_text_stays_where_it_once_lay(self, path: Path) -> None:
+        """Records that move from page to page leave copies behind, which deleting them does not reach."""
+        rng = random.Random(7)
+        async with opened(path, synchronous="NORMAL") as store:
+            for n in range(150):
+                changes: list[Change] = []
+                for owner in ("bob", "wombatlike"):
+                    for _ in range(3):
+                        words = f"{owner}{rng.randrange(10**6)} " * rng.choice([1, 5, 20, 60, 200])
+                        changes.append(Put("event", f"{rng.randrange(10**9)}", {"run": owner, "said": words}))
+                        changes.append(note(rng.randrange(10**9), owner=owner, title=words, expect=None))
+                await store.apply(changes)
+                if n % 50 == 0:
+                    await ids(store, ("owner", ["bob"]), words="bob", limit=1)
+            for kind, field in (("event", "run"), ("note", "owner")):
+                await store.apply([Purge(kind, ((field, ("wombatlike",)),))])
+            await store.compact()
+            files = [await asyncio.to_thread(p.read_bytes) for p in path.parent.iterdir()]
+            assert sum(content.count(b"ombatlike") for content in files) == 0
+            assert await store.count(Query(kind="event")) == 450
+
+    async def test_compact_says_when_it_could_not(self, path: Path) -> None:
+        async with opened(path, busy_timeout=0.05) as store:
+            await store.apply([note(1)])
+            reader = await asyncio.to_thread(sqlite3.connect, path, isolation_level=None, check_same_thread=False)
+            try:
+                await asyncio.to_thread(lambda: reader.execute("BEGIN").execute("SELECT * FROM note").fetchall())
+                with pytest.raises(Unavailable, match="reads the database for too long"):
+                    await store.compact()
+                await asyncio.to_thread(reader.execute, "COMMIT")
+                await store.compact()
+                assert await ids(store) == ["n001"]
+            finally:
+                await asyncio.to_thread(reader.close)
 
 
 class TestIndexes:
@@ -149,6 +189,33 @@ class TestIndexes:
         assert await query(path, waiting) == [(0,)]
         await store.apply([note(1, day=7, expect=1)])
         assert await query(path, waiting) == [(0,)]  # its words have not changed
+
+    async def test_what_a_purge_leaves_in_the_index_waits_too(
+        self, store: RecordStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await store.apply([note(n, title="falcon") for n in range(50)])
+        assert len(await ids(store, ("owner", ["ann"]), words="falcon")) == 50
+        with monkeypatch.context() as here:
+            here.setattr(changing, "terms_of", None)  # finding the words is what takes long
+            await store.apply([Purge("note", (("owner", ("ann",)),)), note(3, title="owl")])
+        assert await ids(store, ("owner", ["ann"]), words="falcon") == []  # though it has the row of another one
+        assert await ids(store, ("owner", ["ann"]), words="owl") == ["n003"]
+        assert await query(path, "SELECT count(*) FROM _changed") == [(0,)]
+
+    async def test_long_texts_are_indexed_a_few_at_a_time(
+        self, store: RecordStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        steps: list[int] = []
+        fold_some = index.fold_some
+
+        def counted(db: sqlite3.Connection, tables: Mapping[str, Table]) -> int:
+            steps.append(fold_some(db, tables))
+            return steps[-1]
+
+        monkeypatch.setattr(sqlite_store, "fold_some", counted)
+        await store.apply([note(n, body="tea " * 5_000) for n in range(100)])
+        assert len(await ids(store, ("owner", ["ann"]), words="tea")) == 100
+        assert steps == [*[11] * 9, 1, 0]
 
     async def test_many_waiting_words_are_indexed_when_nothing_else_is_to_do(
         self, store: RecordStore, path: Path

@@ -15,6 +15,9 @@ from backchat import hookspecs
 from backchat.plugins import GROUP
 from backchat.ports.auth import AuthenticatorBackend
 from backchat.ports.component import Component
+from backchat.ports.embedding import EmbedderBackend
+from backchat.ports.extraction import Extractor, Page, Unreadable
+from backchat.ports.learning import LearnerBackend
 from backchat.ports.memory import MemoryBackend
 from backchat.ports.providers import ProviderBackend
 from backchat.ports.storage import StorageBackend
@@ -35,9 +38,19 @@ whose name is no hook, or that takes arguments the hook does not have, stops the
 _NAMES = {
     "AuthenticatorBackend": AuthenticatorBackend,
     "Dialect": Dialect,
+    "EmbedderBackend": EmbedderBackend,
+    "Extractor": Extractor,
+    "LearnerBackend": LearnerBackend,
     "MemoryBackend": MemoryBackend,
     "ProviderBackend": ProviderBackend,
     "StorageBackend": StorageBackend,
+}
+
+
+# What is offered as it is, with what it consists of; everything else is a component with a port behind it.
+_PLAIN: dict[object, tuple[type, ...]] = {
+    Dialect: (Dialect, Route, Call, Problem),
+    Extractor: (Extractor, Page, Unreadable),
 }
 
 
@@ -61,7 +74,7 @@ def _source(thing: type | Callable[..., Any]) -> str:
 
 def _components() -> Iterator[str]:
     yield "## What is returned\n"
-    yield "Every hook but `backchat_dialects` returns components:\n"
+    yield "Every hook but `backchat_dialects` and `backchat_extractors` returns components:\n"
     yield _source(Component)
 
 
@@ -72,7 +85,7 @@ def _hooks() -> Iterator[str]:
         yield f"```python\ndef {name}() -> {inspect.signature(hook).return_annotation}: ...\n```\n"
         yield _text(hook)
         (offered,) = get_args(get_type_hints(hook, {**vars(hookspecs), **_NAMES})["return"])
-        yield from _dialect() if offered is Dialect else _port(offered)
+        yield from _values(*_PLAIN[offered]) if offered in _PLAIN else _port(offered)
         yield from _examples(name, {module: p for module, p in plugins.items() if hasattr(p, name)})
 
 
@@ -81,9 +94,9 @@ def _first_party() -> dict[str, ModuleType]:
     return {entry.value: entry.load() for entry in sorted(own, key=lambda e: e.value)}
 
 
-def _dialect() -> Iterator[str]:
-    yield "From `backchat.web.dialect`:\n"
-    for thing in (Dialect, Route, Call, Problem):
+def _values(*things: type) -> Iterator[str]:
+    yield f"From `{things[0].__module__}`:\n"
+    for thing in things:
         yield _source(thing)
 
 

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 from marshmallow import Schema, ValidationError, fields
 
 from backchat.config.document import MISSING, Problems, References, at, packaged, parse, read, without
-from backchat.config.sections import REPLIES, SECTIONS, SERVER, Config, Configurable, Selected, options
+from backchat.config.sections import DOCUMENTS, REPLIES, SECTIONS, SERVER, Config, Configurable, Selected, options
 from backchat.errors import ConfigError
 from backchat.plugins import Offers, Plugins
+from backchat.ports.extraction import Extractor
 
-_PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_LEFT_OUT = ("storage", "memory", "auth", "dialects")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_LEFT_OUT = ("storage", "memory", "learning", "auth", "dialects")
 
 C = TypeVar("C", bound=Configurable)
 
@@ -25,8 +26,8 @@ def load_config(path: Path | None, plugins: Plugins, *, data: Path) -> Config:
     """Read, resolve and check a configuration file; None takes ``minimal.yml``, which comes with backchat.
 
     ``data`` is the data directory that ``{$data: name}`` points into; it need not exist. Where the file leaves out
-    ``storage``, ``memory``, ``auth`` or ``dialects``, those of ``minimal.yml`` hold. Raises ConfigError, one line for
-    each problem, which begins with the option's path and never repeats a secret.
+    ``storage``, ``memory``, ``learning``, ``auth`` or ``dialects``, those of ``minimal.yml`` hold. Raises ConfigError,
+    one line for each problem, which begins with the option's path and never repeats a secret.
     """
     minimal = parse(packaged("minimal.yml"), "minimal.yml")
     here = Path.cwd()
@@ -54,17 +55,21 @@ class _Check:
         offers = self._plugins
         server = self._load(SERVER, found.get("server", {}), "server", foreign=False)
         storage = self._one(offers.storages, found["storage"], "storage")
-        providers, names = self._providers(found.get("providers"))
+        providers, names = self._named(offers.providers, found.get("providers"), "providers", "provider")
         default = self._default_provider(found.get("default_provider"), names)
         fallback = self._fallback(found.get("fallback", []), names)
+        embedders, _ = self._named(offers.embedders, found.get("embedders", {}), "embedders", "embedder", least=0)
         memory = self._one(offers.memories, found["memory"], "memory")
+        learning = self._one(offers.learners, found["learning"], "learning")
+        documents = self._load(DOCUMENTS, found.get("documents", {}), "documents", foreign=False)
         auth = self._several(offers.authenticators, found["auth"], "auth")
         dialects = self._several(offers.dialects, found["dialects"], "dialects")
         for n, dialect in enumerate(dialects):
             if any(dialect.name == other.name for other in dialects[:n]):
                 self._problems.add(dialect.path, f"the dialect {dialect.name} is listed twice")
         replies = self._load(REPLIES, found.get("replies", {}), "replies", foreign=False)
-        if storage is None or memory is None or default is None or self._problems.lines:
+        extractors = self._extractors()
+        if storage is None or memory is None or learning is None or default is None or self._problems.lines:
             raise ConfigError(self._problems.lines)
         return Config(
             server=server,
@@ -72,7 +77,11 @@ class _Check:
             providers=providers,
             default_provider=default,
             fallback=fallback,
+            embedders=embedders,
+            extractors=extractors,
             memory=memory,
+            learning=learning,
+            documents=documents,
             auth=auth,
             dialects=dialects,
             replies=replies,
@@ -110,24 +119,37 @@ class _Check:
         found = [self._one(offers, child, at(path, n)) for n, child in enumerate(node)]
         return tuple([selected for selected in found if selected is not None])
 
-    def _providers(self, node: Any) -> tuple[dict[str, Selected[Any]], Sequence[str]]:
-        """The providers, and the names that are configured, well or badly."""
+    def _named(
+        self, offers: Offers[C], node: Any, path: str, what: str, least: int = 1
+    ) -> tuple[dict[str, Selected[C]], Sequence[str]]:
+        """Components under names of the deployer's choice, and the names that are configured, well or badly."""
         if node is MISSING:
             return {}, ()
-        if not isinstance(node, dict) or not node:
-            self._problems.add("providers", "is required: a mapping of names, such as {local: {use: echo}}")
+        if not isinstance(node, dict) or len(node) < least:
+            kind = "is required: a mapping" if least else "must be a mapping"
+            example = next(iter(sorted(offers)), "...")
+            self._problems.add(path, f"{kind} of names, such as {{local: {{use: {example}}}}}")
             return {}, ()
-        found: dict[str, Selected[Any]] = {}
+        found: dict[str, Selected[C]] = {}
         for name, child in node.items():
-            path = at("providers", name)
-            if not _PROVIDER_NAME.fullmatch(name):
-                self._problems.add(path, "a provider's name has small letters, digits, '-' and '_' only")
+            place = at(path, name)
+            if not _NAME.fullmatch(name):
+                self._problems.add(place, f"the name of a {what} has small letters, digits, '-' and '_' only")
             if name == "default":
-                self._problems.add(path, "this name is reserved: it stands for the default provider")
-            selected = self._one(self._plugins.providers, child, path)
+                self._problems.add(place, f"this name is reserved: it stands for the default {what}")
+            selected = self._one(offers, child, place)
             if selected is not None:
                 found[name] = selected
         return found, list(node)
+
+    def _extractors(self) -> Mapping[str, Extractor]:
+        found: dict[str, Extractor] = {}
+        for name, extractor in self._plugins.extractors.items():
+            for suffix in extractor.suffixes:
+                if suffix in found:
+                    self._problems.add("documents", f"{found[suffix].name} and {name} both read files named *{suffix}")
+                found[suffix] = extractor
+        return found
 
     def _default_provider(self, node: Any, names: Sequence[str]) -> str | None:
         if node is None:

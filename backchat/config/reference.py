@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from marshmallow import fields, missing, validate
 
-from backchat.config.sections import REPLIES, SECTIONS, SERVER, Configurable, options
+from backchat.config.sections import DOCUMENTS, REPLIES, SECTIONS, SERVER, Configurable, options
 from backchat.plugins import GROUP, Plugins
 from backchat.ports.component import SettingsSchema
 
@@ -21,8 +21,8 @@ _INTRO = """\
 
 A configuration is one YAML file, given to `backchat serve` and checked as a whole before anything starts. `backchat
 check` does only that. Unknown options and options given twice are refused. Without a file, `configs/minimal.yml` runs;
-`configs/full.yml` shows every option. The sections `storage`, `memory`, `auth` and `dialects` may be left out, and are
-then those of `minimal.yml`; `providers` must be there.
+`configs/full.yml` shows every option. The sections `storage`, `memory`, `learning`, `auth` and `dialects` may be
+left out, and are then those of `minimal.yml`; `providers` must be there.
 
 A section that selects a component names it with `use` and gives its options beside that: `{use: sqlite, path: …}`. A
 component that needs no options may be given by its name alone: `dialects: [chat]`. `backchat plugins` lists what is
@@ -57,6 +57,9 @@ def configuration_page(plugins: Plugins) -> str:
         "storage": lambda: _components(plugins.storages.values()),
         "providers": lambda: _components(plugins.providers.values()),
         "memory": lambda: _components(plugins.memories.values()),
+        "learning": lambda: _components(plugins.learners.values()),
+        "embedders": lambda: _components(plugins.embedders.values()),
+        "documents": lambda: _table(DOCUMENTS),
         "auth": lambda: _components(plugins.authenticators.values()),
         "dialects": lambda: _components(plugins.dialects.values()),
         "replies": lambda: _table(REPLIES),

@@ -10,8 +10,12 @@ from urllib.parse import urlsplit
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
+from backchat.domain.limits import DocumentLimits
 from backchat.ports.auth import AuthenticatorBackend
 from backchat.ports.component import SettingsSchema
+from backchat.ports.embedding import EmbedderBackend
+from backchat.ports.extraction import Extractor
+from backchat.ports.learning import LearnerBackend
 from backchat.ports.memory import MemoryBackend
 from backchat.ports.providers import ProviderBackend
 from backchat.ports.storage import StorageBackend
@@ -73,6 +77,8 @@ class RepliesSettings:
 class Config:
     """A checked configuration. The names in ``default_provider`` and ``fallback`` are keys of ``providers``.
 
+    The first of ``embedders`` is the default one. ``extractors`` are all that are installed, by the ends of file names.
+
     ``uses_data``: something in it lies in the data directory, which must then be there.
     """
 
@@ -81,7 +87,11 @@ class Config:
     providers: Mapping[str, Selected[ProviderBackend]]
     default_provider: str
     fallback: tuple[str, ...]
+    embedders: Mapping[str, Selected[EmbedderBackend]]
+    extractors: Mapping[str, Extractor]
     memory: Selected[MemoryBackend]
+    learning: Selected[LearnerBackend]
+    documents: DocumentLimits
     auth: tuple[Selected[AuthenticatorBackend], ...]
     dialects: tuple[Selected[Dialect], ...]
     replies: RepliesSettings
@@ -187,8 +197,63 @@ class RepliesSchema(Schema):
         return RepliesSettings(**data)
 
 
+class DocumentsSchema(Schema):
+    class Meta:
+        unknown = RAISE
+
+    max_size = Size(
+        load_default=20 * MIB,
+        metadata={
+            "type": "size",
+            "default": "`20MiB`",
+            "description": "The largest document in bytes, or with KiB, MiB or GiB. An upload is also a request body.",
+        },
+    )
+    wait = _seconds(25, "Seconds that a message waits for documents that are being read before it is refused.")
+    time_limit = _seconds(60, "Seconds that reading the text of one document may take.", least=1)
+    memory_limit = Size(
+        load_default=1024 * MIB,
+        metadata={
+            "type": "size",
+            "default": "`1GiB`",
+            "description": "Memory that reading the text of one document may take.",
+        },
+    )
+    max_text = Size(
+        load_default=16 * MIB,
+        metadata={
+            "type": "size",
+            "default": "`16MiB`",
+            "description": "The most text, in characters, that is taken from one document; one with more fails.",
+        },
+    )
+    at_once = Whole(
+        load_default=2,
+        validate=validate.Range(1, 64),
+        metadata={"description": "How many documents are read at the same time."},
+    )
+    chunk = Whole(
+        load_default=1200,
+        validate=validate.Range(100, 20_000),
+        metadata={"description": "The longest passage, in characters, that a document is cut into."},
+    )
+    vector_cache = Size(
+        load_default=256 * MIB,
+        metadata={
+            "type": "size",
+            "default": "`256MiB`",
+            "description": "Memory for the vectors of documents that were searched lately.",
+        },
+    )
+
+    @post_load
+    def freeze(self, data: dict[str, Any], **_: object) -> DocumentLimits:
+        return DocumentLimits(**data)
+
+
 SERVER = ServerSchema()
 REPLIES = RepliesSchema()
+DOCUMENTS = DocumentsSchema()
 
 SECTIONS: Sequence[tuple[str, str]] = (
     ("server", "How the server listens, stops and logs."),
@@ -197,6 +262,13 @@ SECTIONS: Sequence[tuple[str, str]] = (
     ("default_provider", "Name of the provider that answers when nobody chose one; the first one unless set."),
     ("fallback", "Names of the providers to try, in order, when one fails before its first word; none unless set."),
     ("memory", "Which of the past messages a model is shown."),
+    ("learning", "What is remembered of what a user says, for later conversations, when a message asks for it."),
+    (
+        "embedders",
+        "Embedding models, each under a name of your choice; the first is the default. With none, documents and "
+        "memories are found by their words.",
+    ),
+    ("documents", "How documents are read and searched."),
     ("auth", "How callers prove who they are: a list, asked in order."),
     ("dialects", "The APIs that are served: a list."),
     ("replies", "How long replies run, wait and are kept."),

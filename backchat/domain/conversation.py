@@ -17,7 +17,8 @@ class Conversation:
     leaf        the newest message of the active path; the path is the leaf and its parents
     next_seq    the seq that the next message gets
     messages    how many messages there are; ``characters`` is the length of their texts together
-    active_run  the run that is being worked on, if any
+    active_run  the run that is being worked on or waits for the client's tool outputs, if any
+    assistant   the assistant that answers in it, if one does; documents are only in conversations that have one
     """
 
     id: str
@@ -31,6 +32,7 @@ class Conversation:
     messages: int = 0
     characters: int = 0
     active_run: str | None = None
+    assistant: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     version: int = 0
 

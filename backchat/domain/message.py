@@ -25,6 +25,14 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A document that came with a message. What it says reaches the model by retrieval."""
+
+    document: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """A model's wish to call a tool. ``arguments`` is the JSON text as the model wrote it."""
 
@@ -46,7 +54,7 @@ class Reasoning:
     text: str
 
 
-Part = Text | Image | ToolCall | ToolResult | Reasoning
+Part = Text | Image | File | ToolCall | ToolResult | Reasoning
 
 
 @dataclass(frozen=True, slots=True)

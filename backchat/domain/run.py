@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from backchat.domain.memory import Recalled
 from backchat.domain.message import ToolCall, Usage
+from backchat.domain.recipe import Recipe
 
-RunStatus = Literal["running", "completed", "failed", "cancelled", "interrupted"]
+RunStatus = Literal["running", "waiting", "completed", "failed", "cancelled", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +52,49 @@ class ToolCalled:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoriesRecalled:
+    """What was remembered for this reply; comes before its text in every turn with memory on, also when empty."""
+
+    memories: tuple[Recalled, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PassagesFound:
+    """The files whose passages were put into the prompt, best first, each once."""
+
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaused:
+    """The tool calls before this event are the client's to run. ``message`` is the id of the stored answer so far.
+
+    The log goes on when their outputs are in.
+    """
+
+    message: str
+    provider: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
-    """The last event of every run. ``message`` is the id of the stored answer, None if nothing had been said."""
+    """The last event of every run. ``message`` is the id of the stored answer, None if nothing had been said.
+
+    ``usage`` is that of all the run's provider calls together.
+    """
 
     status: RunStatus
     message: str | None
     provider: str
     model: str
     failure: Failure | None = None
+    usage: Usage | None = None
 
 
-RunEvent = TextDelta | ReasoningDelta | StatusNote | ToolCalled | RunEnded
+RunEvent = (
+    TextDelta | ReasoningDelta | StatusNote | MemoriesRecalled | PassagesFound | ToolCalled | RunPaused | RunEnded
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +102,12 @@ class Run:
     """One reply.
 
     input     id of the user's message, and ``seq`` its seq;  answer  the id that the answer has or will have
+    parent    the message that the answer follows: the input, or the last of the tool outputs
     provider  name of the configured provider that answers (the last one tried, after a fallback)
-    options   snapshot of what the reply was asked with (mood, web, tools, ...)
+    recipe    what the reply is asked with;  options  what else its dialect wants to keep with it (mood, ...)
+    position  number of the last event of the log when the run last paused; 0 if it never did
+    began     number of the last event before the part that it is in, or was in when it ended or paused
+    usage     of all its provider calls together
     worker    id of the server process that works on it
     expires_at  until when an ended run's events can be replayed; None while it runs and once they are gone
     """
@@ -80,11 +118,15 @@ class Run:
     input: str
     seq: int
     answer: str
+    parent: str
     provider: str
     model: str
     worker: str
     created_at: datetime
+    recipe: Recipe
     status: RunStatus = "running"
+    position: int = 0
+    began: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     usage: Usage | None = None
     failure: Failure | None = None

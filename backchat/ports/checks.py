@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from backchat.errors import StaleWrite
-from backchat.ports.storage import Change, Condition, Delete, Kind, Purge, Put, Query, Range, Record
+from backchat.ports.storage import Change, Condition, Delete, Kind, Purge, Put, Query, Range, Record, Require
 
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 
@@ -62,6 +62,11 @@ def check_order(query: Query, page: Sequence[Record]) -> None:
     for field in query.order:
         if field != "id" and any(record.doc.get(field) is None for record in page):
             raise ValueError(f"{query.kind}: ordered by {field}, which a record lacks")
+
+
+def missing(change: Require) -> StaleWrite:
+    """The error for a record that is required and not there."""
+    return StaleWrite(f"{change.kind} {change.id} is not there")
 
 
 def stale(change: Put | Delete) -> StaleWrite:

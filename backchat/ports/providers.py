@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from backchat.domain.message import Reasoning, Role, Text, ToolCall, ToolResult, Usage
+from backchat.domain.recipe import Effort
 from backchat.domain.run import ReasoningDelta, TextDelta
+from backchat.domain.tool import ToolDefinition
 from backchat.ports.component import Component
+
+__all__ = ["ToolDefinition"]  # part of the port, though the domain knows it too
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +33,6 @@ class PromptMessage:
 
     role: Role
     parts: tuple[PromptPart, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ToolDefinition:
-    """A tool the model may call. ``parameters`` is a JSON schema of type object."""
-
-    name: str
-    description: str
-    parameters: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +59,7 @@ class ModelRequest:
     system: str = ""
     citations: Sequence[Citation] = ()
     tools: Sequence[ToolDefinition] = ()
-    reasoning: Literal["low", "medium", "high"] | None = None
+    reasoning: Effort | None = None
     json_output: bool = False
     temperature: float | None = None
     max_output_tokens: int | None = None
@@ -98,11 +93,15 @@ ProviderEvent = TextDelta | ReasoningDelta | ToolCall | UsageReport | Finish
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What the configured model can do. The server refuses before the call what its model cannot."""
+    """What the configured model can do. The server refuses before the call what its model cannot.
+
+    instructions  it does what it is told, so that it can extract facts or describe an image; ``echo`` does not
+    """
 
     vision: bool = True
     tools: bool = True
     reasoning: bool = True
+    instructions: bool = True
 
 
 class LLMProvider(Protocol):
@@ -122,6 +121,10 @@ class LLMProvider(Protocol):
         Raises ``ProviderError`` or one of its subclasses, at any point, and nothing else. No message, key or URL with a
         key is in it. Closing the generator ends the upstream request.
         """
+        ...
+
+    async def models(self) -> Sequence[str]:
+        """Names of the models that can be asked for, as the service lists them now. Raises ``ProviderError``."""
         ...
 
 

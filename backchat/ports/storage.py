@@ -1,4 +1,4 @@
-"""The storage port: records, queries and the four methods of a store. A backend knows records, never conversations."""
+"""The storage port: records, queries and the methods of a store. A backend knows records, never conversations."""
 
 from __future__ import annotations
 
@@ -95,7 +95,19 @@ class Purge:
     ranges: tuple[Range, ...] = ()
 
 
-Change = Put | Delete | Purge
+@dataclass(frozen=True, slots=True)
+class Require:
+    """Change nothing, and let the batch through only if this record is there: what is stored hangs on it.
+
+    A record that another batch deletes at the same time is either still there when that batch purges what hangs on it,
+    or makes this one stale.
+    """
+
+    kind: str
+    id: str
+
+
+Change = Put | Delete | Purge | Require
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +137,7 @@ class Query:
 
 
 class RecordStore(Protocol):
-    """Four methods. Test an implementation by subclassing ``backchat.testing.storage.StorageContract``."""
+    """Five methods. Test an implementation by subclassing ``backchat.testing.storage.StorageContract``."""
 
     async def get(self, kind: str, id: str) -> Record | None: ...
 
@@ -138,7 +150,14 @@ class RecordStore(Protocol):
     async def apply(self, changes: Sequence[Change]) -> None:
         """All or nothing, in the order given, durable on return.
 
-        Raises ``StaleWrite`` when an expectation or a unique group is broken; then nothing was written.
+        Raises ``StaleWrite`` when an expectation, a requirement or a unique group is broken; then nothing was written.
+        """
+        ...
+
+    async def compact(self) -> None:
+        """Leave nothing of deleted records in the files of the backend, as far as that is in its hands. May take long.
+
+        What was deleted is never found by the other methods, compacted or not.
         """
         ...
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
-from backchat.domain.run import Run
 from backchat.errors import NotFound, NotOwned
 
-T = TypeVar("T", Conversation, Run)
+
+class Owned(Protocol):
+    @property
+    def owner(self) -> str: ...
+
+
+T = TypeVar("T", bound=Owned)
 
 
 def owned(who: Identity, thing: T | None, what: str) -> T:

@@ -16,8 +16,9 @@ from backchat.domain.times import moment, stamp
 from backchat.errors import Conflict, InvalidInput, NotFound, StaleWrite
 from backchat.ports.storage import Put, Query, Record, RecordStore
 from backchat.services.account_records import folded, key_doc, key_of, unclaimed_doc, user_doc, user_of
-from backchat.services.conversations import retrying
+from backchat.services.belongings import forget
 from backchat.services.passwords import Passwords
+from backchat.services.retrying import retrying
 
 NAME_MAX = 100
 EMAIL_MAX = 254
@@ -112,6 +113,10 @@ class Accounts:
     async def users(self) -> Sequence[User]:
         """All accounts, oldest first."""
         return [user_of(r) for r in await self._all(Query(kind="user", order=("created",), limit=PAGE))]
+
+    async def forget(self, user: str) -> None:
+        """Delete the user of that id with everything that is theirs; nothing of it is left in the store's files."""
+        await forget(self._store, user)
 
     async def settings_of(self, who: Identity) -> Mapping[str, str]:
         """The caller's own defaults; empty when nothing was set."""

@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.message import Message
-from backchat.errors import StaleWrite
-from backchat.ports.storage import Change, Delete, Purge, Query, Range, RecordStore
+from backchat.errors import NotFound, StaleWrite
+from backchat.ports.storage import Change, Delete, Query, Range, RecordStore, Require
 from backchat.services.access import owned
-from backchat.services.files import FILE, FILE_CHUNK
+from backchat.services.assistant_records import ASSISTANT
+from backchat.services.belongings import belongings
 from backchat.services.paths import PAGE, Path
-from backchat.services.runlog import events_purge
-from backchat.services.runstate import RUN
+from backchat.services.retrying import retrying
 from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of, conversation_put, message_of
 
-T = TypeVar("T")
 
-
-async def retrying(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Run a read-then-write again for as long as somebody else wrote first. Each round somebody has got ahead."""
-    while True:
-        try:
-            return await attempt()
-        except StaleWrite:
-            continue
+def required(assistant: str | None) -> list[Change]:
+    """What keeps a batch from being stored for an assistant that is deleted."""
+    return [Require(ASSISTANT.name, assistant)] if assistant is not None else []
 
 
 @dataclass(frozen=True, slots=True)
 class Conversations:
-    """``idle(conversation)`` waits until no run is active on it; ``stop(conversation)`` ends one that is."""
+    """``idle(conversation)`` waits until no run is active on it; ``stop(conversation)`` ends one that is.
+
+    ``attached(id)`` gives what deletes the documents of a conversation.
+    """
 
     store: RecordStore
     now: Callable[[], datetime]
+    new_id: Callable[[], str]
     idle: Callable[[Conversation], Awaitable[None]]
     stop: Callable[[Conversation], Awaitable[None]]
+    attached: Callable[[str], Awaitable[list[Change]]]
+
+    async def create(
+        self, who: Identity, *, assistant: str | None = None, channel: str, metadata: Mapping[str, Any] | None = None
+    ) -> Conversation:
+        """An empty conversation. That the assistant is the caller's is for the caller to see to."""
+        now = self.now()
+        conversation = Conversation(
+            id=self.new_id(),
+            owner=who.user,
+            title="",
+            created_at=now,
+            updated_at=now,
+            channel=channel,
+            assistant=assistant,
+            metadata=metadata or {},
+        )
+        try:
+            await self.store.apply([conversation_put(conversation), *required(assistant)])
+        except StaleWrite:
+            raise NotFound("assistant not found") from None
+        return replace(conversation, version=1)
 
     async def open(self, who: Identity, id: str) -> Conversation:
         """Raises NotFound, or NotOwned for somebody else's."""
@@ -57,6 +77,41 @@ class Conversations:
             limit=limit,
         )
         return [conversation_of(r) for r in await self.store.find(query)]
+
+    async def page(
+        self, who: Identity, *, assistant: str | None = None, skip: int, limit: int
+    ) -> Sequence[Conversation]:
+        """The caller's conversations, of one assistant or of all, newest activity first; empty ones too."""
+        of = (("assistant", (assistant,)),) if assistant is not None else ()
+        query = Query(
+            kind="conversation",
+            where=(("owner", (who.user,)), *of),
+            order=("updated",),
+            descending=True,
+            limit=limit,
+            offset=skip,
+        )
+        return [conversation_of(r) for r in await self.store.find(query)]
+
+    async def whole(self, who: Identity, id: str) -> Sequence[Message]:
+        """The active path, oldest first."""
+        conversation = await self.open(who, id)
+        return await Path(self.store, id, conversation.leaf).latest(conversation.next_seq)
+
+    async def adopt(self, who: Identity, id: str, assistant: str) -> Conversation:
+        """Give a conversation without an assistant this one; that it is the caller's is for the caller to see to."""
+
+        async def attempt() -> Conversation:
+            conversation = await self.open(who, id)
+            if conversation.assistant is not None:
+                return conversation
+            if await self.store.get(ASSISTANT.name, assistant) is None:
+                raise NotFound("assistant not found")
+            conversation = replace(conversation, assistant=assistant)
+            await self.store.apply([conversation_put(conversation), *required(assistant)])
+            return replace(conversation, version=conversation.version + 1)
+
+        return await retrying(attempt)
 
     async def transcript(self, who: Identity, id: str, *, limit: int) -> Sequence[Message]:
         """The newest ``limit`` messages of the active path, oldest first."""
@@ -77,28 +132,15 @@ class Conversations:
         async def attempt() -> None:
             await self.stop(await self.open(who, id))
             conversation = await self.open(who, id)
-            await self.store.apply(
-                [Delete(CONVERSATION.name, id, conversation.version), *await self._belongings(id, None)]
-            )
+            own, attached = await belongings(self.store, id), await self.attached(id)
+            await self.store.apply([Delete(CONVERSATION.name, id, conversation.version), *own, *attached])
 
         await retrying(attempt)
-
-    async def _belongings(self, id: str, below: int | None) -> list[Change]:
-        """What to purge with the messages of seqs under ``below`` (None: all): files, runs and their logs."""
-        where, ranges = (("conversation", (id,)),), (Range("seq", high=below),) if below is not None else ()
-        changes: list[Change] = [Purge(kind.name, where, ranges) for kind in (MESSAGE, FILE, FILE_CHUNK, RUN)]
-        last: tuple[str] | None = None
-        while True:
-            page = await self.store.find(Query(kind=RUN.name, where=where, ranges=ranges, after=last, limit=PAGE))
-            changes += [events_purge(record.id) for record in page]
-            if len(page) < PAGE:
-                return changes
-            last = (page[-1].id,)
 
     async def truncate(self, who: Identity, id: str, keep: int) -> tuple[int, int]:
         """Keep the ``keep`` newest messages and delete the others; returns how many were kept and deleted.
 
-        Waits for a running reply, which counts as a message.
+        Waits for a running reply, which counts as a message; one that waits for tool outputs is cancelled.
         """
 
         async def attempt() -> tuple[int, int]:
@@ -107,6 +149,9 @@ class Conversations:
             conversation = await self.open(who, id)
             if conversation.active_run not in (None, before.active_run):
                 raise StaleWrite("a reply began meanwhile")
+            if conversation.active_run is not None:
+                await self.stop(conversation)
+                conversation = await self.open(who, id)
             if keep >= conversation.messages:
                 return conversation.messages, 0
             kept, characters = await self._newest(id, keep)
@@ -118,7 +163,7 @@ class Conversations:
                 characters=characters,
                 leaf=leaf or (kept[-1].id if kept else None),
             )
-            await self.store.apply([conversation_put(changed), *await self._belongings(id, cut)])
+            await self.store.apply([conversation_put(changed), *await belongings(self.store, id, cut)])
             return len(kept), conversation.messages - len(kept)
 
         return await retrying(attempt)

@@ -1,4 +1,4 @@
-"""How a run ends: what it said becomes a message, in one batch with the run, the conversation and the last event."""
+"""How a run ends or pauses: what it said becomes a message, in one batch with run, conversation and last event."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from datetime import datetime, timedelta
 from backchat.domain.conversation import Conversation
 from backchat.domain.message import Message, MessageStatus, Part, Reasoning, Text, ToolCall, Usage
 from backchat.domain.pieces import Pieces
-from backchat.domain.run import Failure, ReasoningDelta, Run, RunEnded, RunEvent, RunStatus, TextDelta, ToolCalled
+from backchat.domain.run import (
+    Failure,
+    ReasoningDelta,
+    Run,
+    RunEnded,
+    RunEvent,
+    RunPaused,
+    RunStatus,
+    TextDelta,
+    ToolCalled,
+)
 from backchat.errors import (
     BackchatError,
     Cancelled,
@@ -25,6 +35,7 @@ from backchat.services.runstate import run_put
 from backchat.services.stored import conversation_put, message_put
 
 _MESSAGE_STATUS: dict[RunStatus, MessageStatus] = {
+    "waiting": "waiting",
     "completed": "complete",
     "failed": "failed",
     "cancelled": "cancelled",
@@ -81,7 +92,10 @@ class Said:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """The outcome of a run, and who gave it."""
+    """The outcome of a run, or of a part of it that ends with tool calls for the client (``waiting``); who gave it.
+
+    ``usage`` is that of this part; ``position`` the number that the event of this ending will have.
+    """
 
     status: RunStatus
     provider: str
@@ -89,24 +103,26 @@ class Ending:
     usage: Usage | None = None
     failure: Failure | None = None
     finish: str = "stop"
+    position: int = 0
 
     def changes(
         self, run: Run, conversation: Conversation, said: Said, now: datetime, keep: timedelta
-    ) -> tuple[Run, Message | None, list[Change], RunEnded]:
-        """The ended run, the answer if anything was said, and what to apply together with the log's last event."""
-        parts = said.parts()
+    ) -> tuple[Run, Message | None, list[Change], RunEnded | RunPaused]:
+        """The run, the answer if anything was said, and what to apply together with the log's last event."""
+        parts, waits = said.parts(), self.status == "waiting"
         ended = replace(
             run,
             status=self.status,
             provider=self.provider,
             model=self.model,
-            usage=self.usage,
+            position=self.position if waits else run.position,
+            usage=run.usage + self.usage if run.usage and self.usage else run.usage or self.usage,
             failure=self.failure,
-            ended_at=now,
-            expires_at=now + keep,
+            ended_at=None if waits else now,
+            expires_at=None if waits else now + keep,
         )
         answer: Message | None = None
-        touched = replace(conversation, active_run=None, updated_at=now)
+        touched = replace(conversation, active_run=run.id if waits else None, updated_at=now)
         changes: list[Change] = [run_put(ended)]
         if parts:
             answer = Message(
@@ -117,7 +133,7 @@ class Ending:
                 role="assistant",
                 parts=parts,
                 created_at=now,
-                parent=run.input,
+                parent=run.parent,
                 status=_MESSAGE_STATUS[self.status],
                 run=run.id,
                 provider=self.provider,
@@ -134,5 +150,10 @@ class Ending:
             )
             changes.append(message_put(answer))
         changes.append(conversation_put(touched))
-        last = RunEnded(self.status, run.answer if parts else None, self.provider, self.model, self.failure)
+        last: RunEnded | RunPaused
+        if waits:
+            last = RunPaused(run.answer, self.provider, self.model)
+        else:
+            message = run.answer if parts else None
+            last = RunEnded(self.status, message, self.provider, self.model, self.failure, ended.usage)
         return ended, answer, changes, last

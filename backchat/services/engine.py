@@ -1,11 +1,11 @@
-"""The work of a run: prompt, provider, events, end."""
+"""The work of a run: grounds, prompt, provider, events, end."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import perf_counter
 
@@ -13,12 +13,14 @@ import structlog
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.message import ToolCall, Usage
-from backchat.domain.run import ReasoningDelta, RunStatus, StatusNote, TextDelta, ToolCalled
+from backchat.domain.recipe import Recipe
+from backchat.domain.run import ReasoningDelta, Run, RunStatus, StatusNote, TextDelta, ToolCalled
 from backchat.errors import (
     BackchatError,
     Cancelled,
     Internal,
     Interrupted,
+    NotConfigured,
     ProviderError,
     ProviderRejected,
     ProviderTimeout,
@@ -26,12 +28,16 @@ from backchat.errors import (
 )
 from backchat.ports.memory import MemoryStrategy
 from backchat.ports.metrics import Meter
-from backchat.ports.providers import Finish, ModelRequest, ProviderEvent, UsageReport
-from backchat.ports.storage import RecordStore
+from backchat.ports.providers import Finish, ModelRequest, PromptMessage, ProviderEvent, UsageReport
+from backchat.ports.storage import Change, RecordStore
+from backchat.services.corrections import MOST, correction, told_apart, unfit
 from backchat.services.endings import Ending, Said, failure_of
+from backchat.services.grounding import CITE, Grounding, Grounds
+from backchat.services.jobs import Job, Jobs
+from backchat.services.memories import Memories
 from backchat.services.paths import Path
 from backchat.services.prompts import prompt_messages
-from backchat.services.providers import Configured
+from backchat.services.providers import Configured, Providers
 from backchat.services.runlog import events_purge
 from backchat.services.runs import LiveRun, RunTimes
 from backchat.services.stored import conversation_of
@@ -41,45 +47,57 @@ log = structlog.get_logger(source=__name__)
 
 @dataclass(slots=True)
 class Answering:
-    """Who answers, and what the provider reported; changes while the answer comes in."""
+    """Who answers, and what the provider reported; changes while the answer comes in.
+
+    usage   of the current call;  ``spent`` of the calls before it, whose tool calls had to be corrected
+    asked   what the model was told of its unfit tool calls, ``corrected`` times;  ``calls`` the current, unchecked ones
+    """
 
     provider: str
     model: str
     started: float
     usage: Usage | None = None
+    spent: Usage | None = None
     finish: str = "stop"
     begun: bool = False
+    asked: list[PromptMessage] = field(default_factory=list)
+    corrected: int = 0
+    calls: list[ToolCall] = field(default_factory=list)
+    waits: bool = False
 
+    def again(self) -> None:
+        """The model is asked once more."""
+        self.spent, self.usage = self.used, None
+        self.calls = []
+        self.corrected += 1
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a run is to do: who is asked, in order, with which instructions."""
-
-    conversation: Conversation
-    candidates: Sequence[Configured]
-    request: ModelRequest
-    notes: Sequence[str] = ()
+    @property
+    def used(self) -> Usage | None:
+        return self.spent + self.usage if self.spent and self.usage else self.usage or self.spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     store: RecordStore
+    providers: Providers
     memory: MemoryStrategy
+    grounding: Grounding
+    memories: Memories
+    jobs: Jobs
     times: RunTimes
     meter: Meter
     now: Callable[[], datetime]
 
-    async def work(self, live: LiveRun, job: Job) -> None:
+    async def work(self, live: LiveRun, conversation: Conversation, notes: Sequence[str] = ()) -> None:
         """Answer, and write the end whatever happens, unless the run was taken over or deleted meanwhile."""
         self.meter.run_started()
-        first = job.candidates[0]
-        answering = Answering(first.name, first.provider.model, perf_counter())
+        answering = Answering(live.run.provider, live.run.model, perf_counter())
         said = Said()
-        for note in job.notes:
+        for note in notes:
             live.log.add(StatusNote(note))
         pump = asyncio.create_task(live.log.pump())
         try:
-            error = await self._answer(live, job, answering, said, pump)
+            error = await self._answer(live, answering, said, pump)
         finally:
             live.finishing = True
             live.log.close()
@@ -89,10 +107,10 @@ class Engine:
         ended = False
         try:
             taken_over = isinstance(broken, StaleWrite)
-            ended = not taken_over and await self._end(live, job.conversation, answering, said, error)
+            ended = not taken_over and await self._end(live, conversation, answering, said, error)
         finally:
             status = live.run.status if ended else "lost"
-            self.meter.run_ended(answering.provider, status, answering.usage)
+            self.meter.run_ended(answering.provider, status, answering.used)
         if not ended:
             log.warning("run.lost", run=live.run.id)
             live.error = Interrupted("another process took this reply over")
@@ -100,7 +118,7 @@ class Engine:
             log.warning("run.ended_early", run=live.run.id, provider=answering.provider, code=error.code)
 
     async def _answer(
-        self, live: LiveRun, job: Job, answering: Answering, said: Said, pump: asyncio.Task[None]
+        self, live: LiveRun, answering: Answering, said: Said, pump: asyncio.Task[None]
     ) -> BackchatError | None:
         """Ask until somebody answers; what went wrong, as an error of ours."""
         pump.add_done_callback(lambda _: live.stop("interrupted"))
@@ -109,7 +127,10 @@ class Engine:
             return _stopped(live)
         try:
             async with asyncio.timeout(self.times.limit.total_seconds()):
-                await self._ask(live, job, answering, said)
+                grounds = await self.grounding.gather(live.run)
+                for event in grounds.events:
+                    live.log.add(event)
+                await self._ask(live, _request(live.run.recipe, grounds), answering, said)
         except TimeoutError:
             return ProviderTimeout("the reply took longer than this server allows")
         except asyncio.CancelledError:
@@ -124,30 +145,63 @@ class Engine:
             return Internal("internal error")
         return None
 
-    async def _ask(self, live: LiveRun, job: Job, answering: Answering, said: Said) -> None:
-        candidates = list(job.candidates)
+    async def _ask(self, live: LiveRun, request: ModelRequest, answering: Answering, said: Said) -> None:
+        recipe = live.run.recipe
+        candidates = [c for name in recipe.providers if (c := self.providers.configured.get(name)) is not None]
+        if not candidates:
+            raise NotConfigured("the provider of this reply is no longer configured on this server")
+        first = candidates[0].name == recipe.providers[0]
         while True:
             candidate = candidates.pop(0)
-            answering.provider, answering.model = candidate.name, job.request.model or candidate.provider.model
+            # A chosen model is one of the first provider's; the others answer with their own.
+            asked = replace(request, model=recipe.model if first else None)
+            answering.provider, answering.model = candidate.name, asked.model or candidate.provider.model
+            first = False
             try:
-                async with aclosing(await self._stream(candidate, live, job)) as events:
-                    await self._listen(events, live, answering, said)
+                await self._converse(candidate, live, asked, answering, said)
                 return
             except ProviderError as error:
                 if answering.begun or not candidates or isinstance(error, ProviderRejected):
                     raise
                 log.warning("run.fallback", run=live.run.id, provider=candidate.name, code=error.code)
 
-    async def _stream(self, candidate: Configured, live: LiveRun, job: Job) -> AsyncGenerator[ProviderEvent, None]:
+    async def _converse(
+        self, candidate: Configured, live: LiveRun, request: ModelRequest, answering: Answering, said: Said
+    ) -> None:
+        """Ask, and ask again while the model's tool calls do not fit. What fits is handed out, all or none."""
+        while True:
+            async with aclosing(await self._stream(candidate, live, request, answering)) as events:
+                await self._listen(events, live, answering, said)
+            answering.calls = told_apart(answering.calls)
+            if not answering.calls:
+                return
+            # Not on the loop: schemas come from strangers.
+            calls, faults = await asyncio.to_thread(unfit, answering.calls, request.tools)
+            if not faults:
+                for call in calls:
+                    said.add(ToolCalled(call))
+                    live.log.add(ToolCalled(call))
+                answering.waits = True
+                return
+            if answering.corrected == MOST:
+                raise ProviderError("the model called a tool with arguments that do not fit it, again and again")
+            log.info("run.corrected", run=live.run.id, provider=candidate.name)
+            answering.asked += correction(answering.calls, faults)
+            answering.again()
+
+    async def _stream(
+        self, candidate: Configured, live: LiveRun, request: ModelRequest, answering: Answering
+    ) -> AsyncGenerator[ProviderEvent, None]:
         # Built here and handed straight on: this side holds nothing of the prompt while the answer streams.
-        past = await self.memory.select(Path(self.store, live.run.conversation, live.run.input))
+        past = await self.memory.select(Path(self.store, live.run.conversation, live.run.parent))
         messages = await prompt_messages(self.store, past, candidate.provider.abilities)
-        return candidate.provider.stream(replace(job.request, messages=messages))
+        return candidate.provider.stream(replace(request, messages=[*messages, *answering.asked]))
 
     async def _listen(
         self, events: AsyncGenerator[ProviderEvent, None], live: LiveRun, answering: Answering, said: Said
     ) -> None:
         add = live.log.add
+        offered = bool(live.run.recipe.tools)
         async for event in events:
             if type(event) is UsageReport:
                 answering.usage = event.usage
@@ -162,7 +216,10 @@ class Engine:
                 logged: TextDelta | ReasoningDelta | ToolCalled = event
             else:
                 assert type(event) is ToolCall
-                logged = ToolCalled(event)
+                if offered:
+                    answering.calls.append(event)
+                    continue
+                logged = ToolCalled(event)  # nobody offered it a tool: shown, and nothing comes of it
             said.add(logged)
             add(logged)
 
@@ -171,21 +228,26 @@ class Engine:
     ) -> bool:
         """Write the end. False if the run is no longer ours: taken over, or deleted with its conversation."""
         ending = Ending(
-            status=_status_of(error),
+            status=_status_of(error, answering),
             provider=answering.provider,
             model=answering.model,
-            usage=answering.usage,
+            usage=answering.used,
             failure=failure_of(error) if error else None,
             finish=answering.finish,
+            position=live.log.ahead(),
         )
         while True:
             run, answer, changes, last = ending.changes(live.run, conversation, said, self.now(), self.times.keep)
+            afterwards = self._afterwards(run)
+            changes += [change for more, _ in afterwards for change in more]
             try:
                 await live.log.commit(changes, last)
             except StaleWrite:
                 pass
             else:  # the readers wake after this, not before
                 live.run, live.error, live.answer = run, error, answer
+                for _, job in afterwards:
+                    self.jobs.start(job)
                 return True
             record = await self.store.get("run", run.id)
             if record is None:
@@ -198,6 +260,28 @@ class Engine:
                 return False
             conversation = conversation_of(current)
 
+    def _afterwards(self, run: Run) -> list[tuple[list[Change], Job]]:
+        """The jobs that a completed run gives rise to, with what is to be stored for each."""
+        if run.status != "completed" or run.recipe.memory != "write" or run.recipe.assistant is None:
+            return []
+        changes, job = self.memories.learning(run, self.now())
+        return [(changes, job)]
+
+
+def _request(recipe: Recipe, grounds: Grounds) -> ModelRequest:
+    citations = grounds.citations
+    system = recipe.system
+    if recipe.cite and citations:
+        system = f"{system}\n\n{CITE}" if system else CITE
+    return ModelRequest(
+        messages=(),
+        system=system,
+        citations=citations,
+        tools=recipe.tools,
+        reasoning=recipe.reasoning,
+        json_output=recipe.json_output,
+    )
+
 
 def _stopped(live: LiveRun) -> BackchatError:
     if live.reason == "cancelled":
@@ -205,9 +289,9 @@ def _stopped(live: LiveRun) -> BackchatError:
     return Interrupted("the server stopped before the reply was complete")
 
 
-def _status_of(error: BackchatError | None) -> RunStatus:
+def _status_of(error: BackchatError | None, answering: Answering) -> RunStatus:
     if error is None:
-        return "completed"
+        return "waiting" if answering.waits else "completed"
     if isinstance(error, Cancelled):
         return "cancelled"
     return "interrupted" if isinstance(error, Interrupted) else "failed"

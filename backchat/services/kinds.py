@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from backchat.ports.storage import Kind
 from backchat.services.account_records import API_KEY, USER
+from backchat.services.assistant_records import ASSISTANT
+from backchat.services.blobs import BLOB, BLOB_CHUNK
+from backchat.services.document_records import CHUNK, DOCUMENT, VECTORS
 from backchat.services.files import FILE, FILE_CHUNK
+from backchat.services.jobs import JOB
+from backchat.services.memory_records import MEMORY, MEMORY_OPERATION, MEMORY_RESET, MEMORY_VECTOR
 from backchat.services.runlog import EVENT
 from backchat.services.runstate import CANCEL, IDEMPOTENCY, RUN, WORKER
 from backchat.services.stored import CONVERSATION, MESSAGE
@@ -12,6 +17,7 @@ from backchat.services.stored import CONVERSATION, MESSAGE
 KINDS: tuple[Kind, ...] = (
     USER,
     API_KEY,
+    ASSISTANT,
     CONVERSATION,
     MESSAGE,
     FILE,
@@ -21,4 +27,14 @@ KINDS: tuple[Kind, ...] = (
     WORKER,
     CANCEL,
     IDEMPOTENCY,
+    MEMORY,
+    MEMORY_VECTOR,
+    MEMORY_OPERATION,
+    MEMORY_RESET,
+    JOB,
+    DOCUMENT,
+    CHUNK,
+    VECTORS,
+    BLOB,
+    BLOB_CHUNK,
 )

@@ -10,9 +10,22 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backchat.domain.memory import Recalled
 from backchat.domain.message import ToolCall
-from backchat.domain.run import Failure, ReasoningDelta, RunEnded, RunEvent, StatusNote, TextDelta, ToolCalled
+from backchat.domain.run import (
+    Failure,
+    MemoriesRecalled,
+    PassagesFound,
+    ReasoningDelta,
+    RunEnded,
+    RunEvent,
+    RunPaused,
+    StatusNote,
+    TextDelta,
+    ToolCalled,
+)
 from backchat.ports.storage import Change, Kind, Purge, Put, Query, Range, RecordStore
+from backchat.services.stored import usage_doc, usage_of
 
 EVENT = Kind(name="event", fields=("run",), partition="run")
 Numbered = tuple[int, RunEvent]
@@ -50,10 +63,18 @@ def _doc(event: RunEvent) -> dict[str, Any]:
             return {"s": text}
         case ToolCalled(ToolCall(id, name, arguments)):
             return {"call": [id, name, arguments]}
-        case RunEnded(status, message, provider, model, failure):
+        case MemoriesRecalled(memories):
+            return {"recalled": [[m.id, m.content, m.score] for m in memories]}
+        case PassagesFound(files):
+            return {"files": list(files)}
+        case RunPaused(message, provider, model):
+            return {"pause": [message, provider, model]}
+        case RunEnded(status, message, provider, model, failure, usage):
             ended: dict[str, Any] = {"status": status, "message": message, "provider": provider, "model": model}
             if failure is not None:
                 ended["failure"] = [failure.kind, failure.code, failure.message]
+            if usage is not None:
+                ended["usage"] = usage_doc(usage)
             return {"end": ended}
 
 
@@ -66,9 +87,16 @@ def _event(doc: Mapping[str, Any]) -> RunEvent:
         return StatusNote(doc["s"])
     if "call" in doc:
         return ToolCalled(ToolCall(*doc["call"]))
+    if "recalled" in doc:
+        return MemoriesRecalled(tuple([Recalled(*m) for m in doc["recalled"]]))
+    if "files" in doc:
+        return PassagesFound(tuple(doc["files"]))
+    if "pause" in doc:
+        return RunPaused(*doc["pause"])
     end = doc["end"]
     failure = Failure(*end["failure"]) if "failure" in end else None
-    return RunEnded(end["status"], end["message"], end["provider"], end["model"], failure)
+    usage = usage_of(end["usage"]) if "usage" in end else None
+    return RunEnded(end["status"], end["message"], end["provider"], end["model"], failure, usage)
 
 
 class RunLog:
@@ -81,9 +109,9 @@ class RunLog:
 
     __slots__ = ("_closing", "_pending", "_store", "_tail", "_waiting", "_wake", "ended", "last", "run")
 
-    def __init__(self, store: RecordStore, run: str) -> None:
+    def __init__(self, store: RecordStore, run: str, position: int = 0) -> None:
         self._store, self.run = store, run
-        self.last = 0
+        self.last = position
         self.ended = False
         self._pending: list[RunEvent] = []
         self._tail: list[Numbered] = []
@@ -115,7 +143,12 @@ class RunLog:
                 continue
             await self.commit(())
 
-    async def commit(self, more: Sequence[Change], last: RunEnded | None = None) -> None:
+    def ahead(self) -> int:
+        """The number that the last event would get if it were committed now, after what is pending."""
+        self._pending = _merged(self._pending)
+        return self.last + len(self._pending) + 1
+
+    async def commit(self, more: Sequence[Change], last: RunEnded | RunPaused | None = None) -> None:
         """Commit what is pending, and ``last`` as the end, in one batch with ``more``."""
         said = _merged(self._pending)
         self._pending = []

@@ -9,26 +9,32 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Literal
 
 import structlog
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
+from backchat.domain.memory import Recalled
 from backchat.domain.message import Message
-from backchat.domain.run import Run, RunEnded
+from backchat.domain.run import MemoriesRecalled, PassagesFound, Run, RunEnded, RunPaused
 from backchat.errors import BackchatError, Draining, Expired, NotFound, RunInProgress
-from backchat.ports.storage import Put, RecordStore
+from backchat.ports.storage import Change, Put, RecordStore
 from backchat.services.access import owned
 from backchat.services.endings import error_of
+from backchat.services.retrying import retrying
 from backchat.services.runlog import Numbered, RunLog, read_events
 from backchat.services.runstate import run_of
-from backchat.services.stored import message_of
+from backchat.services.stored import conversation_of, conversation_put, message_of
+from backchat.services.waiting import given_up
 
 log = structlog.get_logger(source=__name__)
 POLL = 0.2
+GROUNDS = 20
+"""Events at the beginning of a part of a run among which its grounds are."""
+ACTIVE = ("running", "waiting")
 Reason = Literal["cancelled", "interrupted"]
 
 
@@ -78,8 +84,8 @@ class Runs:
     ``beaten`` is when this process last told the store that it lives, in monotonic seconds.
     """
 
-    def __init__(self, store: RecordStore, worker: str, times: RunTimes) -> None:
-        self.store, self.worker, self.times = store, worker, times
+    def __init__(self, store: RecordStore, worker: str, times: RunTimes, now: Callable[[], datetime]) -> None:
+        self.store, self.worker, self.times, self.now = store, worker, times, now
         self.live: dict[str, LiveRun] = {}
         self.lost: set[str] = set()
         self.draining = False
@@ -95,7 +101,7 @@ class Runs:
 
     def start(self, run: Run, work: Callable[[LiveRun], Awaitable[None]]) -> LiveRun:
         """Own a run that is stored already: work on it in a task of its own."""
-        live = LiveRun(run, RunLog(self.store, run.id))
+        live = LiveRun(run, RunLog(self.store, run.id, run.position))
         self.live[run.id] = live
         live.task = asyncio.create_task(self._work(live, work), name=f"run {run.id}")
         return live
@@ -110,7 +116,8 @@ class Runs:
             self.lost.add(live.run.id)
             raise
         finally:
-            self.live.pop(live.run.id, None)
+            if self.live.get(live.run.id) is live:  # a run that paused may have been resumed already
+                del self.live[live.run.id]
             live.log.abandon()
 
     # ---- readers ----------------------------------------------------------------------------------------------------
@@ -123,18 +130,21 @@ class Runs:
     async def replayable(self, who: Identity, id: str) -> Run:
         """Like ``open``; raises Expired when the events of the run are gone."""
         run = await self.open(who, id)
-        if run.status != "running" and run.expires_at is None:
+        if run.status not in ACTIVE and run.expires_at is None:
             raise Expired("the events of this run are no longer kept; its message is")
         return run
 
     async def is_over(self, run: Run, after: int) -> bool:
         """Whether the run has ended and has no event above ``after``."""
-        return run.status != "running" and not await read_events(self.store, run.id, after, 1)
+        return run.status not in ACTIVE and not await read_events(self.store, run.id, after, 1)
 
-    async def follow(self, id: str, after: int = 0) -> AsyncGenerator[Sequence[Numbered], None]:
+    async def follow(
+        self, id: str, after: int = 0, *, past_pauses: bool = False
+    ) -> AsyncGenerator[Sequence[Numbered], None]:
         """The events of a run above ``after`` in batches as they are committed, up to and including its end.
 
-        Ends without one only if the run is deleted meanwhile, or if there is nothing above ``after``.
+        The first pause is an end too, unless ``past_pauses``: then this waits for the client's tool outputs as well.
+        Ends without either only if the run is deleted meanwhile, or if there is nothing above ``after``.
         """
         position, live = after, self.live.get(id)
         while True:
@@ -152,20 +162,34 @@ class Runs:
                 await live.log.changed()
                 continue
             if batch:
+                batch = batch if past_pauses else _to_pause(batch)
                 yield batch
                 position, last = batch[-1]
-                if type(last) is RunEnded:
+                if type(last) is RunEnded or (type(last) is RunPaused and not past_pauses):
                     return
             elif live is None:
                 record = await self.store.get("run", id)
-                if record is None or record.doc["status"] != "running":
+                if record is None or record.doc["status"] not in (ACTIVE if past_pauses else ("running",)):
                     if await read_events(self.store, id, position, 1):
                         continue
                     return
                 await asyncio.sleep(POLL)
+                live = self.live.get(id)
+
+    async def grounds(self, run: Run) -> tuple[Sequence[Recalled] | None, Sequence[str]]:
+        """The memories and files that the last part of a run was grounded with; None in a run without memory."""
+        memories: Sequence[Recalled] | None = None
+        files: Sequence[str] = ()
+        if run.recipe.assistant is not None:
+            for _, event in await read_events(self.store, run.id, run.began, GROUNDS):
+                if type(event) is MemoriesRecalled:
+                    memories = event.memories
+                elif type(event) is PassagesFound:
+                    files = event.files
+        return memories, files
 
     async def result(self, id: str) -> tuple[Run, Message | None]:
-        """Wait for the end of a run; the message is None if the model said nothing.
+        """Wait until a run has ended or waits for tool outputs; the message is None if the model said nothing.
 
         Raises what the run failed with; NotFound if it was deleted meanwhile.
         """
@@ -189,7 +213,7 @@ class Runs:
             await live.log.changed()
 
     async def _ended(self, id: str) -> Run | None:
-        """The run once no process works on it any more."""
+        """The run once no process works on it (any more)."""
         while True:
             record = await self.store.get("run", id)
             if record is None:
@@ -202,45 +226,63 @@ class Runs:
 
     async def cancel(self, who: Identity, id: str) -> Run:
         """Stop a run, wherever it is worked on, and wait until it has ended. One that has ended is left alone."""
-        run = await self.open(who, id)
-        if run.status == "running":
-            await self._stop(run)
+        await self._stop(await self.open(who, id))
         return await self.open(who, id)
 
     async def stop_on(self, conversation: Conversation) -> None:
         """Cancel the conversation's active run, if there is one, and wait until it has ended."""
-        if conversation.active_run is not None:
-            record = await self.store.get("run", conversation.active_run)
-            if record is not None:
-                await self._stop(run_of(record))
+        run = await self.active(conversation)
+        if run is not None:
+            await self._stop(run)
 
     async def _stop(self, run: Run) -> None:
         live = self.live.get(run.id)
         if live is not None:
             live.stop("cancelled")
             await self._end_of(live)
-        else:
+        elif run.status == "running":
             await self.store.apply([Put("cancel", run.id, {"worker": run.worker})])
             await self._ended(run.id)
+        await self._give_up(run.id)
 
-    async def busy(self, conversation: Conversation) -> bool:
-        """Whether a run is active on the conversation."""
+    async def _give_up(self, id: str) -> None:
+        """End a run that waits for tool outputs."""
+
+        async def attempt() -> None:
+            record = await self.store.get("run", id)
+            if record is None or record.doc["status"] != "waiting":
+                return
+            run = run_of(record)
+            at = await self.store.get("conversation", run.conversation)
+            if at is not None:
+                conversation = replace(conversation_of(at), active_run=None)
+                await self.store.apply([*await self.given_up(run), conversation_put(conversation)])
+
+        await retrying(attempt)
+
+    async def given_up(self, run: Run) -> list[Change]:
+        """What ends a waiting run; the conversation's change is the caller's."""
+        record = await self.store.get("message", run.answer)
+        return given_up(run, message_of(record) if record else None, self.now(), self.times.keep)
+
+    async def active(self, conversation: Conversation) -> Run | None:
+        """The run that is worked on or waits for tool outputs, if there is one."""
         if conversation.active_run is None:
-            return False
+            return None
         record = await self.store.get("run", conversation.active_run)
-        return record is not None and record.doc["status"] == "running"
+        return run_of(record) if record is not None and record.doc["status"] in ACTIVE else None
 
     async def idle(self, conversation: Conversation) -> None:
-        """Wait until the conversation's active run has ended; RunInProgress after ``times.wait``."""
-        if not await self.busy(conversation):
+        """Wait until no run is worked on in the conversation; RunInProgress after ``times.wait``."""
+        run = await self.active(conversation)
+        if run is None or run.status == "waiting":
             return
-        assert conversation.active_run is not None
         try:
             async with asyncio.timeout(self.times.wait.total_seconds()):
-                live = self.live.get(conversation.active_run)
+                live = self.live.get(run.id)
                 if live is not None:
                     await self._end_of(live)
-                await self._ended(conversation.active_run)
+                await self._ended(run.id)
         except TimeoutError:
             raise RunInProgress("the previous reply of this conversation is still running") from None
 
@@ -258,3 +300,11 @@ class Runs:
 
     def _tasks(self) -> set[asyncio.Task[None]]:
         return {live.task for live in self.live.values() if live.task is not None}
+
+
+def _to_pause(batch: Sequence[Numbered]) -> Sequence[Numbered]:
+    """The batch up to and including its first pause."""
+    for n, (_, event) in enumerate(batch, 1):
+        if type(event) is RunPaused:
+            return batch[:n]
+    return batch

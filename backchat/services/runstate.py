@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from backchat.domain.recipe import Recipe
 from backchat.domain.run import Failure, Run
 from backchat.domain.times import moment, stamp
+from backchat.domain.tool import ToolDefinition
 from backchat.ports.storage import Kind, Put, Record
 from backchat.services.stored import usage_doc, usage_of
 
@@ -26,6 +32,7 @@ def run_put(r: Run) -> Put:
         "input": r.input,
         "seq": r.seq,
         "answer": r.answer,
+        "parent": r.parent,
         "provider": r.provider,
         "model": r.model,
         "worker": r.worker,
@@ -33,6 +40,9 @@ def run_put(r: Run) -> Put:
         "created": stamp(r.created_at),
         "ended": stamp(r.ended_at) if r.ended_at else None,
         "expires": stamp(r.expires_at) if r.expires_at else None,
+        "recipe": recipe_doc(r.recipe),
+        "position": r.position,
+        "began": r.began,
         "options": r.options,
     }
     if r.usage is not None:
@@ -52,6 +62,7 @@ def run_of(record: Record) -> Run:
         input=d["input"],
         seq=d["seq"],
         answer=d["answer"],
+        parent=d["parent"],
         provider=d["provider"],
         model=d["model"],
         worker=d["worker"],
@@ -59,8 +70,28 @@ def run_of(record: Record) -> Run:
         created_at=moment(d["created"]),
         ended_at=moment(d["ended"]) if d["ended"] else None,
         expires_at=moment(d["expires"]) if d["expires"] else None,
+        recipe=recipe_of(d["recipe"]),
+        position=d["position"],
+        began=d["began"],
         options=d["options"],
         usage=usage_of(usage) if usage else None,
         failure=Failure(failure["kind"], failure["code"], failure["message"]) if failure else None,
         version=record.version,
     )
+
+
+_PLAIN = Recipe(providers=())
+
+
+def recipe_doc(recipe: Recipe) -> dict[str, Any]:
+    """What differs from a plain recipe: most are nearly plain, and there is one in every run."""
+    doc = {f.name: getattr(recipe, f.name) for f in fields(Recipe)}
+    doc = {name: value for name, value in doc.items() if value != getattr(_PLAIN, name)}
+    if recipe.tools:
+        doc["tools"] = [[t.name, t.description, t.parameters, t.strict] for t in recipe.tools]
+    return doc
+
+
+def recipe_of(doc: Mapping[str, Any]) -> Recipe:
+    tools = tuple([ToolDefinition(*tool) for tool in doc.get("tools", ())])
+    return Recipe(**{**doc, "providers": tuple(doc["providers"]), "tools": tools})

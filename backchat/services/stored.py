@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from backchat.domain.conversation import Conversation
-from backchat.domain.message import Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from backchat.domain.message import File, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
 from backchat.domain.times import moment, stamp
 from backchat.ports.storage import Kind, Put, Record
 
 CONVERSATION = Kind(
     name="conversation",
-    fields=("owner", "updated", "channel", "messages"),
+    fields=("owner", "updated", "channel", "messages", "assistant"),
     text=("title",),
     within=("owner",),
-    indexes=(("owner", "updated"),),
+    indexes=(("owner", "updated"), ("assistant", "updated")),
     partition="owner",
 )
 MESSAGE = Kind(
@@ -41,6 +41,7 @@ def conversation_put(c: Conversation) -> Put:
         "messages": c.messages,
         "characters": c.characters,
         "active_run": c.active_run,
+        "assistant": c.assistant,
         "metadata": c.metadata,
     }
     return Put("conversation", c.id, doc, c.version)
@@ -60,6 +61,7 @@ def conversation_of(record: Record) -> Conversation:
         messages=d["messages"],
         characters=d["characters"],
         active_run=d["active_run"],
+        assistant=d.get("assistant"),
         metadata=d["metadata"],
         version=record.version,
     )
@@ -133,6 +135,8 @@ def _part_doc(part: Part) -> dict[str, str]:
             return {"type": "text", "text": text}
         case Image(file, mime):
             return {"type": "image", "file": file, "mime": mime}
+        case File(document, name):
+            return {"type": "file", "document": document, "name": name}
         case ToolCall(id, name, arguments):
             return {"type": "tool_call", "id": id, "name": name, "arguments": arguments}
         case ToolResult(call, content):
@@ -147,6 +151,8 @@ def _part_of(d: Mapping[str, str]) -> Part:
             return Text(d["text"])
         case "image":
             return Image(d["file"], d["mime"])
+        case "file":
+            return File(d["document"], d["name"])
         case "tool_call":
             return ToolCall(d["id"], d["name"], d["arguments"])
         case "tool_result":

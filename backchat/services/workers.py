@@ -25,6 +25,7 @@ from backchat.domain.times import stamp
 from backchat.errors import Interrupted, StaleWrite
 from backchat.ports.storage import Delete, Purge, Put, Query, Range, Record, RecordStore
 from backchat.services.endings import Ending, Said, failure_of
+from backchat.services.jobs import Jobs
 from backchat.services.runlog import event_put, events_purge, read_events
 from backchat.services.runs import Runs
 from backchat.services.runstate import run_of, run_put
@@ -72,6 +73,7 @@ class Workers:
 
     store: RecordStore
     runs: Runs
+    jobs: Jobs
     now: Callable[[], datetime]
     monotonic: Callable[[], float] = time.monotonic
     process: Process | None = None
@@ -128,12 +130,12 @@ class Workers:
         self.runs.beaten = self.monotonic()
 
     async def recover(self, *, leaving: bool = False) -> int:
-        """End every orphan; returns how many.
+        """End every orphan, and take over the jobs of dead processes; returns how many runs were ended.
 
         Orphans are the running runs of dead processes and of those nobody knows, and those of this process whose end it
         could not write; when it is ``leaving``, all that it has left behind.
         """
-        running = await self._running()
+        running, idle = await self._running(), await self.jobs.idle()  # before the processes: nothing is older than its
         workers = {w.id: w for w in await self.store.find(Query(kind="worker", limit=1000))}
         dead = {id for id, w in workers.items() if id != self.runs.worker and await self._is_dead(w)}
         ended = 0
@@ -145,11 +147,12 @@ class Workers:
             if orphan:
                 ended += await self._interrupt(run)
         self.runs.lost &= {run.id for run in running}
-        for id in dead - {run.worker for run in running}:
+        taken = 0 if leaving else await self.jobs.adopt(idle, lambda worker: worker in dead or worker not in workers)
+        for id in dead - {run.worker for run in running}:  # with nothing left of theirs
             with suppress(StaleWrite):
                 await self.store.apply([Delete("worker", id, workers[id].version)])
-        if ended:
-            log.info("worker.recovered", runs=ended)
+        if ended or taken:
+            log.info("worker.recovered", runs=ended, jobs=taken)
         return ended
 
     async def _running(self) -> list[Run]:
@@ -177,7 +180,7 @@ class Workers:
 
     async def _interrupt(self, run: Run) -> bool:
         """Write the end that a dead process could not. False if somebody else has done it, or deleted the run."""
-        said, last = Said(), 0
+        said, last = Said(), run.began  # what it said before it paused is a message already
         while batch := await read_events(self.store, run.id, last):
             for seq, event in batch:
                 said.add(event)

@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from backchat.ports.checks import check_change, check_order, check_query, known_kind, stale, taken
-from backchat.ports.storage import Change, Condition, Kind, OnCommit, Purge, Put, Query, Range, Record, Scalar
+from backchat.ports.checks import check_change, check_order, check_query, known_kind, missing, stale, taken
+from backchat.ports.storage import Change, Condition, Kind, OnCommit, Purge, Put, Query, Range, Record, Require, Scalar
 from backchat.ports.words import words
 
 Row = tuple[int, bytes]
@@ -50,6 +50,9 @@ class MemoryStore:
         check_query(self._kind(query.kind), query)
         return len(self._matching(query))
 
+    async def compact(self) -> None:
+        """Deleted records are gone at once."""
+
     async def apply(self, changes: Sequence[Change]) -> None:
         for change in changes:
             check_change(self._kind(change.kind), change)
@@ -68,6 +71,10 @@ class MemoryStore:
             for id, row in list(rows.items()):
                 if _meets(kind, _record(change.kind, id, row), change.where, change.ranges):
                     del rows[id]
+            return
+        if isinstance(change, Require):
+            if change.id not in rows:
+                raise missing(change)
             return
         version = rows[change.id][0] if change.id in rows else 0
         if change.expect is not None and change.expect != version:

@@ -43,6 +43,8 @@ class ScriptedProvider:
     A turn is a sequence of steps: an event is yielded, a string is a TextDelta, an exception is raised, an
     ``asyncio.Event`` is waited for. A turn without a Finish or an exception gets ``Finish("stop")`` at its end.
 
+    listed     what ``models`` lists, its own model by default; exceptions and Events among the names are as in a turn
+    listings   how often it was asked for them
     requests   what was asked, in order
     open       streams that are being read now
     ended      streams that were played to their end;  closed  those that were closed, cancelled or failed before it
@@ -54,11 +56,14 @@ class ScriptedProvider:
         model: str = "scripted-1",
         abilities: Abilities | None = None,
         name: str = "scripted",
+        listed: Sequence[str | BaseException | asyncio.Event] | None = None,
     ) -> None:
         self._turns: list[Sequence[Step]] = list(turns) or [["ok"]]
         self.model = model
         self.abilities = abilities or Abilities()
         self.name = name
+        self.listed = [model] if listed is None else listed
+        self.listings = 0
         self.requests: list[ModelRequest] = []
         self.open = self.ended = self.closed = 0
 
@@ -82,6 +87,18 @@ class ScriptedProvider:
             self.open -= 1
             self.ended += complete
             self.closed += not complete
+
+    async def models(self) -> Sequence[str]:
+        self.listings += 1
+        names: list[str] = []
+        for step in self.listed:
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            elif isinstance(step, BaseException):
+                raise step
+            else:
+                names.append(step)
+        return names
 
     @hookimpl
     def backchat_providers(self) -> Sequence[ProviderBackend]:
@@ -144,6 +161,12 @@ class ProviderContract(ABC):
         assert isinstance(provider.model, str)
         assert provider.model
         assert isinstance(provider.abilities, Abilities)
+
+    async def test_lists_names_of_models(self, provider: LLMProvider) -> None:
+        names = await provider.models()
+        assert names
+        assert all(isinstance(name, str) and name for name in names)
+        assert len(set(names)) == len(names)
 
     async def test_a_stream_ends_with_its_only_finish(self, provider: LLMProvider) -> None:
         events = await collect(provider, ask(self.long_question))
@@ -243,6 +266,14 @@ class ProviderContract(ABC):
                 await collect(broken, ask(self.long_question))
             for secret in self.secrets:
                 assert secret not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r} {broken!r}"
+
+    async def test_a_list_of_models_fails_in_no_other_way(self, failing: Sequence[LLMProvider]) -> None:
+        """Holds trivially as long as ``failing`` is not overridden. Such a one may know its models all the same."""
+        for listed in await asyncio.gather(*(broken.models() for broken in failing), return_exceptions=True):
+            if isinstance(listed, BaseException):
+                assert isinstance(listed, ProviderError)
+                for secret in self.secrets:
+                    assert secret not in f"{listed!r} {listed} {listed.__cause__!r}"
 
     async def test_its_looks_keep_secrets(self, provider: LLMProvider) -> None:
         for secret in self.secrets:

@@ -25,7 +25,7 @@ MINIMAL: Mapping[str, Any] = {
     "providers": {"echo": {"use": "echo"}},
     "memory": {"use": "window", "size": 20},
     "auth": [{"use": "apikey"}],
-    "dialects": ["chat"],
+    "dialects": ["chat", "threads"],
 }
 
 

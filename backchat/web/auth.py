@@ -10,6 +10,8 @@ from backchat.ports.auth import Credentials
 from backchat.web.keys import AUTHENTICATORS
 
 SCHEMES = ("bearer", "jwt")
+ANONYMOUS = Identity(user="")
+"""Who calls a public route: nobody, to whom nothing belongs."""
 
 
 def credentials(request: web.Request) -> Credentials | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Collection
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import web
@@ -10,47 +13,104 @@ from marshmallow import Schema, ValidationError
 
 from backchat.errors import InvalidInput, TooLarge
 from backchat.web.keys import BODY_LIMIT
+from backchat.web.multipart import PARTS, Form, MalformedBody, boundary_of
+
+__all__ = ["MalformedBody"]
+
+JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
+LONG_FORM = 32 << 10
+"""Bytes of a form that may take more than some milliseconds to decode: a thread does it."""
+LONG_TYPE = 256
+"""Characters of a Content-Type that can be meant; splitting one of some thousand takes seconds."""
 
 
-class MalformedBody(InvalidInput):
-    """The body is not JSON at all."""
+class UnsupportedMedia(InvalidInput):
+    """The body is of a content type that this route does not take."""
 
-    code = "malformed_body"
+    code = "unsupported_media_type"
 
 
-async def read_bytes(request: web.Request) -> bytes:
-    """The whole body. Not ``request.read()``: that keeps the bytes for as long as the response streams."""
-    limit = request.app[BODY_LIMIT]
+async def _chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
     if request.content_length is not None and request.content_length > limit:
         raise TooLarge(f"the body is larger than {limit} bytes")
-    chunks: list[bytes] = []
     size = 0
     try:
         while chunk := await request.content.readany():
             size += len(chunk)
             if size > limit:
                 raise TooLarge(f"the body is larger than {limit} bytes")
-            chunks.append(chunk)
+            yield chunk
     except web.RequestPayloadError:
         raise MalformedBody("the body does not arrive as its headers say") from None
-    return b"".join(chunks)
 
 
-async def read_body(request: web.Request, schema: Schema | None) -> Any:
-    """The checked JSON body, None without a schema. Raises MalformedBody, TooLarge, ValidationError."""
+async def read_bytes(request: web.Request, limit: int | None = None) -> bytes:
+    """The whole body. Not ``request.read()``: that keeps the bytes for as long as the response streams."""
+    limit = request.app[BODY_LIMIT] if limit is None else limit
+    return b"".join([chunk async for chunk in _chunks(request, limit)])
+
+
+async def read_body(
+    request: web.Request, schema: Schema | None, accepts: Collection[str] = (JSON,), limit: int | None = None
+) -> Any:
+    """The checked body, None without a schema: a JSON object, or a form as the object of its fields.
+
+    Of a repeated field the last value counts; the files of a form come as a tuple of ``Upload`` under the name of their
+    part, for the field ``Uploads``. ``limit`` is in bytes, and the server's where there is none. Raises MalformedBody,
+    UnsupportedMedia, TooLarge, ValidationError.
+    """
     if schema is None:
         return None
-    raw = await read_bytes(request)
-    try:
-        data = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        raise MalformedBody("the body is not valid JSON") from None
+    data = await _read(request, schema, accepts, limit)
     if not isinstance(data, dict):
         raise Misfit("body", ValidationError({"_schema": ["The body must be a JSON object."]}))
     try:
         return schema.load(data)
     except ValidationError as error:
         raise Misfit("body", error) from None
+
+
+async def _read(request: web.Request, schema: Schema, accepts: Collection[str], limit: int | None) -> Any:
+    kind = _kind(request, accepts)
+    if kind == MULTIPART:
+        form = Form(boundary_of(request.headers["Content-Type"]), request.app[BODY_LIMIT])
+        async for chunk in _chunks(request, request.app[BODY_LIMIT] if limit is None else limit):
+            form.feed(chunk)
+        return form.close()
+    # Only files may be larger than the server's limit.
+    raw = await read_bytes(request)
+    if kind == FORM:
+        return _form(raw) if len(raw) < LONG_FORM else await asyncio.to_thread(_form, raw)
+    if not raw and not any(field.required for field in schema.fields.values()):
+        return {}
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise MalformedBody("the body is not valid JSON") from None
+
+
+def _kind(request: web.Request, accepts: Collection[str]) -> str:
+    """Which of the accepted types the body is of.
+
+    Where JSON is all that a route takes, a body is read as JSON whatever it is called: ``curl -d`` calls it a form.
+    Only a multipart body cannot be meant.
+    """
+    header = request.headers.get("Content-Type")
+    if header is not None and len(header) > LONG_TYPE:
+        raise UnsupportedMedia(f"the Content-Type is longer than {LONG_TYPE} characters")
+    given = request.content_type if header is not None else JSON
+    if given in accepts:
+        return given
+    if JSON in accepts and (given.endswith("+json") or (len(accepts) == 1 and given != MULTIPART)):
+        return JSON
+    raise UnsupportedMedia(f"the body must be {' or '.join(accepts)}, not {given}")
+
+
+def _form(raw: bytes) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=PARTS))
+    except ValueError:
+        raise MalformedBody(f"the body is no form in UTF-8 of at most {PARTS} fields") from None
 
 
 def read_query(request: web.Request, schema: Schema | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -15,9 +16,11 @@ from backchat.errors import ConfigError, Forbidden
 from backchat.ports.auth import Credentials
 from backchat.ports.component import SettingsSchema
 from backchat.services.container import Services
-from backchat.web.auth import authenticate, credentials
-from backchat.web.body import read_body, read_query
+from backchat.web.auth import ANONYMOUS, authenticate, credentials
+from backchat.web.body import JSON, read_body, read_query
 from backchat.web.keys import DIALECT_SETTINGS, DIALECTS, SERVICES
+
+_REGEX = re.compile(r":[^{}]+\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a handler receives: never the app, never the store. ``body`` and ``query`` passed the route's schemas."""
+    """What a handler receives: never the app, never the store. ``body`` and ``query`` passed the route's schemas.
+
+    ``who`` is ``backchat.web.auth.ANONYMOUS`` on a public route.
+    """
 
     request: web.Request
     who: Identity
@@ -62,9 +68,12 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 class Route:
     """One route of a dialect; the OpenAPI document is made from these.
 
-    path      below the dialect's mount, with ``{names}``
-    body      schema of a JSON body;  query  of the query string;  answer  of the JSON answer, for the docs
+    path      below the dialect's mount, with ``{names}``, or ``{name:.+}`` where a name may hold slashes
+    body      schema of the body;  query  of the query string;  answer  of the JSON answer, for the docs
+    accepts   content types of the body; see ``backchat.web.body.read_body`` for what the schema gets of each
+    limit     bytes of a multipart body, where that is not the server's limit of every body
     statuses  what it may answer, with a sentence each;  streams  it may answer ``text/event-stream``
+    public    it needs no credentials, and looks at none
     """
 
     method: str
@@ -77,6 +86,9 @@ class Route:
     statuses: Mapping[int, str] = field(default_factory=lambda: {200: "OK"})
     headers: Mapping[str, str] = field(default_factory=dict)
     streams: bool = False
+    accepts: Sequence[str] = (JSON,)
+    limit: Callable[[Services], int] | None = None
+    public: bool = False
 
 
 class NoSettings(Schema):
@@ -107,13 +119,15 @@ class Dialect:
 
 def _enter(dialect: Dialect, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def view(request: web.Request) -> web.StreamResponse:
-        who = await authenticate(request, dialect.credentials(request))
+        who = ANONYMOUS if route.public else await authenticate(request, dialect.credentials(request))
         if who.scopes and dialect.name not in who.scopes:
             raise Forbidden(f"this key is limited to: {', '.join(sorted(who.scopes))}")
         query = read_query(request, route.query)
-        body = await read_body(request, route.body)
+        services = request.app[SERVICES]
+        limit = route.limit(services) if route.limit is not None else None
+        body = await read_body(request, route.body, route.accepts, limit)
         settings = request.app[DIALECT_SETTINGS][dialect.name]
-        return await route.handler(Call(request, who, request.app[SERVICES], settings, body, query))
+        return await route.handler(Call(request, who, services, settings, body, query))
 
     return view
 
@@ -123,7 +137,7 @@ def mount(app: web.Application, dialect: Dialect) -> None:
     taken = {(r.method, r.resource.canonical) for r in app.router.routes() if r.resource}
     for route in dialect.routes:
         path = dialect.mount + route.path
-        if (route.method, path) in taken:
+        if (route.method, _REGEX.sub("}", path)) in taken:
             raise ConfigError(f"dialects: {dialect.name} and another one both serve {route.method} {path}")
         app[DIALECTS][app.router.add_route(route.method, path, _enter(dialect, route))] = (dialect, route)
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from backchat.errors import BackchatError, ErrorKind
-from backchat.web.body import Misfit
+from backchat.web.body import Misfit, UnsupportedMedia
 from backchat.web.dialect import Dialect, FieldProblem, Problem, dialect_of
 
 log = structlog.get_logger(source=__name__)
@@ -29,16 +29,19 @@ STATUS: Mapping[ErrorKind, int] = {
     ErrorKind.UNAVAILABLE: 503,
     ErrorKind.TIMEOUT: 504,
 }
+CODE_STATUS: Mapping[str, int] = {UnsupportedMedia.code: 415}
+"""Codes with a status of their own; a dialect's ``statuses`` go before."""
 CLIENT_LEFT = 499
 """nginx' status for a client that did not wait; nobody gets it, but the log and the metrics do."""
 HTTP_CODES: Mapping[int, str] = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
 def problem_of(error: BackchatError, statuses: Mapping[str, int]) -> Problem:
-    """A problem with the status that the dialect gives this error, else the one of its kind."""
+    """A problem with the status that the dialect gives this error, else the one of its code or kind."""
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
     fields = (FieldProblem(tuple(error.field.split(".")), str(error)),) if error.field else ()
-    return Problem(statuses.get(error.code, STATUS[error.kind]), error.code, str(error), fields, headers)
+    status = statuses.get(error.code) or CODE_STATUS.get(error.code) or STATUS[error.kind]
+    return Problem(status, error.code, str(error), fields, headers)
 
 
 def _fields(where: str, messages: Any, path: tuple[str | int, ...] = ()) -> Iterator[FieldProblem]:
@@ -60,7 +63,7 @@ def _problem(error: Exception, dialect: Dialect | None) -> Problem:
             return problem_of(error, statuses)
         case Misfit():
             fields = tuple(_fields(error.where, error.messages))
-            status = statuses.get("invalid_input", STATUS[ErrorKind.INVALID])
+            status = statuses.get("misfit", statuses.get("invalid_input", STATUS[ErrorKind.INVALID]))
             return Problem(status, "invalid_input", "the request does not fit", fields)
         case web.HTTPException():
             headers = {k: v for k, v in error.headers.items() if k == "Allow"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import fields
+from marshmallow import ValidationError, fields
+
+from backchat.web.multipart import Upload
 
 
 class Whole(fields.Integer):
@@ -14,3 +16,25 @@ class Whole(fields.Integer):
         if isinstance(value, float):
             raise self.make_error("invalid", input=value)
         return super()._validated(value)
+
+
+class Uploads(fields.Field[tuple[Upload, ...]]):
+    """The files of one name in a multipart form, ``most`` of them; an empty tuple if there are none."""
+
+    def __init__(self, *, most: int | None = None, **kwargs: Any) -> None:
+        files: dict[str, Any] = {"type": "array", "items": {"type": "string", "format": "binary"}}
+        if most is not None:
+            files["maxItems"] = most
+        if not kwargs.get("required"):
+            kwargs["load_default"] = ()
+        super().__init__(**{**kwargs, "metadata": {**files, **kwargs.get("metadata", {})}})
+        self._most = most
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[Upload, ...]:
+        if value == []:  # none, said in JSON
+            return ()
+        if not isinstance(value, tuple):  # which only a form has
+            raise ValidationError("Send files in a multipart/form-data body, with a filename each.")
+        if self._most is not None and len(value) > self._most:
+            raise ValidationError(f"At most {self._most} file(s).")
+        return value

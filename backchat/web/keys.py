@@ -21,6 +21,7 @@ DIALECTS: web.AppKey[dict[web.AbstractRoute, tuple[Dialect, Route]]] = web.AppKe
 DIALECT_SETTINGS: web.AppKey[Mapping[str, Any]] = web.AppKey("backchat.dialect_settings")
 BODY_LIMIT = web.AppKey("backchat.body_limit", int)
 STREAMS: web.AppKey[set[asyncio.Task[Any]]] = web.AppKey("backchat.streams")
+OPENINGS: web.AppKey[set[asyncio.Task[Any]]] = web.AppKey("backchat.openings")
 METRICS: web.AppKey[Metrics] = web.AppKey("backchat.metrics")
 OPENAPI = web.AppKey("backchat.openapi", bytes)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("backchat.request_id", str)

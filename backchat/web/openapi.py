@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from aiohttp import web
@@ -27,10 +28,15 @@ def document(app: web.Application) -> dict[str, Any]:
     spec = APISpec(title="backchat", version=__version__, openapi_version="3.0.3", plugins=[marshmallow])
     spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
     spec.components.security_scheme("apiKey", {"type": "apiKey", "in": "header", "name": "X-API-Key"})
+    uses: Counter[str] = Counter()
     for mounted, (dialect, route) in app[DIALECTS].items():
         assert mounted.resource is not None
         path = mounted.resource.canonical
-        spec.path(path=path, operations={route.method.lower(): _operation(dialect.name, route, path)})
+        operation = _operation(dialect.name, route, path)
+        uses[id := operation["operationId"]] += 1
+        if uses[id] > 1:  # a handler may serve several routes
+            operation["operationId"] = f"{id}_{uses[id]}"
+        spec.path(path=path, operations={route.method.lower(): operation})
     return spec.to_dict()
 
 
@@ -48,20 +54,23 @@ def _operation(dialect: str, route: Route, path: str) -> dict[str, Any]:
         "tags": [dialect],
         "summary": route.summary,
         "operationId": f"{dialect}_{route.handler.__name__}",
-        "security": _SECURITY,
+        "security": [] if route.public else _SECURITY,
         "parameters": parameters,
         "responses": {str(status): _response(route, status, text) for status, text in route.statuses.items()},
     }
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body}}}
+        operation["requestBody"] = {
+            "required": any(field.required for field in route.body.fields.values()),
+            "content": {accepted: {"schema": route.body} for accepted in route.accepts},
+        }
     return operation
 
 
 def _response(route: Route, status: int, text: str) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    if status < 300 and route.answer is not None:
+    if 200 <= status < 300 and route.answer is not None:
         content["application/json"] = {"schema": route.answer}
-    if status < 300 and route.streams:
+    if 200 <= status < 300 and route.streams:
         content["text/event-stream"] = {"schema": {"type": "string"}}
     return {"description": text, **({"content": content} if content else {})}
 

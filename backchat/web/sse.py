@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
 import orjson
 import structlog
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
-from backchat.domain.run import RunEnded
+from backchat.domain.run import RunEnded, RunPaused
 from backchat.services.runlog import Numbered
 from backchat.web.dialect import Call
-from backchat.web.keys import METRICS, STREAMS
+from backchat.web.keys import METRICS, OPENINGS, STREAMS
 
 log = structlog.get_logger(source=__name__)
 PING_SECONDS = 10
+PING = b": ping\n\n"
 Encode = Callable[[Sequence[Numbered]], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A run as a stream shows it, from the event after ``after``.
+
+    ``first`` is sent at once. ``encode`` gets the events that are ready together, and they go out in one write. Without
+    ``past_pauses`` the stream ends when the run waits for the client's tool outputs.
+    """
+
+    run: str
+    encode: Encode
+    first: bytes = b""
+    after: int = 0
+    past_pauses: bool = True
 
 
 def frame(event: str, data: object, id: int | None = None) -> bytes:
@@ -35,11 +52,52 @@ def frame(event: str, data: object, id: int | None = None) -> bytes:
     return b"event: %b\nid: %d\ndata: %b\n\n" % (event.encode(), id, payload)
 
 
-async def stream(call: Call, run: str, encode: Encode, *, first: bytes = b"") -> web.StreamResponse:
-    """Show a run from its first event, as it grows. Leaving early ends the showing, not the run.
+async def stream(
+    call: Call, run: str, encode: Encode, *, first: bytes = b"", after: int = 0, past_pauses: bool = True
+) -> web.StreamResponse:
+    """Show a run as it grows; see ``Shown``. Leaving early ends the showing, not the run."""
+    return await stream_shown(call, Shown(run=run, encode=encode, first=first, after=after, past_pauses=past_pauses))
 
-    ``first`` is sent at once. ``encode`` gets the events that are ready together, and they go out in one write.
-    """
+
+async def stream_shown(call: Call, shown: Shown) -> web.StreamResponse:
+    """Show a run as it grows. Leaving early ends the showing, not the run."""
+
+    async def write(response: EventSourceResponse) -> None:
+        await _follow(call, response, shown)
+
+    return await _stream(call, write)
+
+
+async def stream_when_known(call: Call, what: Callable[[], Awaitable[Shown | bytes]]) -> web.StreamResponse:
+    """Begin a stream before it is known what it shows: a run, or frames that are all of it. ``what`` raises nothing."""
+
+    async def write(response: EventSourceResponse) -> None:
+        await response.write(PING)  # the headers go out with the first byte
+        shown = await what()
+        if isinstance(shown, Shown):
+            await _follow(call, response, shown)
+        else:
+            await response.write_eof(shown)
+
+    return await _stream(call, write)
+
+
+async def _follow(call: Call, response: EventSourceResponse, shown: Shown) -> None:
+    follow = call.services.runs.follow
+    with structlog.contextvars.bound_contextvars(run=shown.run):
+        async with aclosing(follow(shown.run, shown.after, past_pauses=shown.past_pauses)) as batches:
+            if shown.first:
+                await response.write(shown.first)
+            async for batch in batches:
+                data = shown.encode(batch)
+                last = type(batch[-1][1])
+                if last is RunEnded or (last is RunPaused and not shown.past_pauses):
+                    await response.write_eof(data)  # the last frame and the end of the body in one packet
+                elif data:
+                    await response.write(data)
+
+
+async def _stream(call: Call, write: Callable[[EventSourceResponse], Awaitable[None]]) -> web.StreamResponse:
     task = asyncio.current_task()
     assert task is not None
     streams = call.request.app[STREAMS]
@@ -49,22 +107,15 @@ async def stream(call: Call, run: str, encode: Encode, *, first: bytes = b"") ->
     response.headers["Content-Type"] = "text/event-stream; charset=utf-8"
     try:
         await response.prepare(call.request)
-        async with response, aclosing(call.services.runs.follow(run)) as batches:
-            if first:
-                await response.write(first)
-            async for batch in batches:
-                data = encode(batch)
-                if type(batch[-1][1]) is RunEnded:
-                    await response.write_eof(data)  # the last frame and the end of the body in one packet
-                elif data:
-                    await response.write(data)
+        async with response:
+            await write(response)
     except ConnectionResetError:
-        log.debug("stream.client_left", run=run)
+        log.debug("stream.client_left")
     except Exception:
         if not response.prepared:
             raise
         # Too late for a status, and the end of the stream would be a lie: the connection breaks, the reader resumes.
-        log.exception("stream.broken", run=run)
+        log.exception("stream.broken")
         if call.request.transport is not None:
             call.request.transport.abort()
     finally:
@@ -74,7 +125,12 @@ async def stream(call: Call, run: str, encode: Encode, *, first: bytes = b"") ->
 
 
 async def end_streams(app: web.Application) -> None:
-    """Streams that are still open at shutdown end at once; their runs are safe in the store."""
-    streams = app[STREAMS]
-    for task in tuple(streams):
+    """What is still open at shutdown ends at once: streams, whose runs are safe in the store, and openings.
+
+    No run begins any more by then, so that none is left stored and not started.
+    """
+    streams, openings = app[STREAMS], app[OPENINGS]
+    for task in (*streams, *openings):
         task.cancel()
+    if openings:  # they use what closes next
+        await asyncio.wait(tuple(openings))

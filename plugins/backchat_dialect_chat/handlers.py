@@ -10,7 +10,7 @@ from aiohttp import web
 
 from backchat.domain.run import Run
 from backchat.errors import InvalidInput, NotConfigured
-from backchat.services.turns import Once, Say
+from backchat.services.saying import Once, Say
 from backchat.web.dialect import Call
 from backchat.web.sse import stream as show
 from backchat_dialect_chat import shapes
@@ -68,7 +68,7 @@ async def browse(call: Call) -> web.Response:
 async def transcript(call: Call) -> web.Response:
     id, limit = call.query["conversation_id"], call.query["limit"]
     found = await call.services.conversations.transcript(call.who, id, limit=limit)
-    shown = [shapes.message(m) for m in found if m.role in ("user", "assistant")]
+    shown = [shapes.message(m) for m in found if shapes.is_shown(m)]
     return _json({"conversation_id": id, "messages": shown})
 
 
@@ -117,7 +117,7 @@ async def _say(call: Call) -> Run:
             text=body["text"],
             conversation=body["conversation_id"],
             provider=_provider(call, asked) if asked != "default" else _saved_provider(call, saved),
-            system=MOODS[mood],
+            manner=MOODS[mood],
             images=[body["image"]] if body["image"] else [],
             notes=[NO_WEB] if body["web"] else [],
             options={"mood": mood, "web": body["web"]},

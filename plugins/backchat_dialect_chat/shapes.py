@@ -6,15 +6,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from backchat.domain.conversation import Conversation
-from backchat.domain.message import Image, Message
+from backchat.domain.message import File, Image, Message, ToolCall
 from backchat.domain.pieces import Pieces
-from backchat.domain.run import Failure, ReasoningDelta, Run, RunEnded, RunEvent, StatusNote, TextDelta, ToolCalled
+from backchat.domain.run import (
+    Failure,
+    MemoriesRecalled,
+    PassagesFound,
+    ReasoningDelta,
+    Run,
+    RunEnded,
+    RunEvent,
+    RunPaused,
+    StatusNote,
+    TextDelta,
+    ToolCalled,
+)
 from backchat.domain.times import stamp
 from backchat.services.runlog import Numbered
 from backchat.web.sse import frame
 
 TEXT_LIMIT = 2048
 ERROR_LENGTH = 300
+WAITS = "Waiting for the outputs of tools that another client runs"
 _CODES = {"provider_timeout": "timeout", "cancelled": "cancelled", "interrupted": "interrupted"}
 
 
@@ -31,12 +44,18 @@ def conversation(c: Conversation) -> dict[str, Any]:
     }
 
 
+def is_shown(m: Message) -> bool:
+    """Whether a message has something for people: not tool outputs, nor an answer of nothing but tool calls."""
+    return m.role in ("user", "assistant") and not all(isinstance(p, ToolCall) for p in m.parts)
+
+
 def message(m: Message) -> dict[str, Any]:
     images = "".join([f"\n[image: {p.mime}]" for p in m.parts if type(p) is Image])
+    files = "".join([f"\n[file: {p.name}]" for p in m.parts if type(p) is File])
     return {
         "id": m.seq,
         "role": m.role,
-        "content": m.text + images,
+        "content": m.text + images + files,
         "provider": m.provider,
         "status": m.status,
         "created_at": stamp(m.created_at),
@@ -80,8 +99,12 @@ class Frames:
                     {"type": "status", "text": f"Using {label}"},
                     {"type": "tool_start", "name": call.name, "label": label},
                 ]
+            case RunPaused():
+                data = [{"type": "status", "text": WAITS}]
             case RunEnded():
                 data = [self._end(event)]
+            case MemoriesRecalled() | PassagesFound():
+                data = []
         return b"".join([frame(d["type"], d, seq) for d in data]) if seq > self._after else b""
 
     @staticmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +31,7 @@ class Settings:
     vision: bool = True
     tools: bool = True
     reasoning: bool = True
+    instructions: bool = False
 
 
 class SettingsSchema(Schema):
@@ -59,6 +60,10 @@ class SettingsSchema(Schema):
     vision = fields.Boolean(load_default=True, metadata={"description": "Whether it accepts images."})
     tools = fields.Boolean(load_default=True, metadata={"description": "Whether it calls tools."})
     reasoning = fields.Boolean(load_default=True, metadata={"description": "Whether it shows its thinking on request."})
+    instructions = fields.Boolean(
+        load_default=False,
+        metadata={"description": "Whether it says that it does what it is told, which it does not."},
+    )
 
     @post_load
     def freeze(self, data: Mapping[str, Any], **_: object) -> Settings:
@@ -75,7 +80,12 @@ class EchoProvider:
         self._settings = settings
         self._delay = settings.delay_ms / 1000
         self.model = settings.model
-        self.abilities = Abilities(vision=settings.vision, tools=settings.tools, reasoning=settings.reasoning)
+        self.abilities = Abilities(
+            vision=settings.vision,
+            tools=settings.tools,
+            reasoning=settings.reasoning,
+            instructions=settings.instructions,
+        )
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
         thought = said = 0
@@ -105,6 +115,9 @@ class EchoProvider:
             Usage(input_tokens=prompt_words(request), output_tokens=thought + said, reasoning_tokens=thought)
         )
         yield finish
+
+    async def models(self) -> Sequence[str]:
+        return [self.model]
 
     async def _wait(self, count: int) -> None:
         if self._delay:

@@ -1,4 +1,7 @@
-"""The providers ``openai``, ``groq`` and ``openrouter``: OpenAI's chat-completions protocol, also of other servers."""
+"""The providers ``openai``, ``groq`` and ``openrouter`` and the embedder ``openai``: OpenAI's protocols.
+
+Other servers speak them too; ``base_url`` says where.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ from collections.abc import Sequence
 
 from backchat.hookspecs import hookimpl
 from backchat.ports.component import Component
+from backchat.ports.embedding import EmbedderBackend
 from backchat.ports.providers import ProviderBackend
+from backchat_openai.embedder import open_embedder
+from backchat_openai.embedder_settings import EmbedderSchema
 from backchat_openai.provider import open_openai
 from backchat_openai.settings import GROQ, OPENAI, OPENROUTER, SettingsSchema
 
@@ -14,3 +20,8 @@ from backchat_openai.settings import GROQ, OPENAI, OPENROUTER, SettingsSchema
 @hookimpl
 def backchat_providers() -> Sequence[ProviderBackend]:
     return [Component(preset.name, SettingsSchema(preset), open_openai) for preset in (OPENAI, GROQ, OPENROUTER)]
+
+
+@hookimpl
+def backchat_embedders() -> Sequence[EmbedderBackend]:
+    return [Component("openai", EmbedderSchema(), open_embedder, "embeddings")]

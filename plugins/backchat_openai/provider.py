@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
 from yarl import URL
 
-from backchat.errors import ProviderError, ProviderTimeout
+from backchat.errors import ProviderError
 from backchat.ports.providers import Abilities, ModelRequest, ProviderEvent
 from backchat_openai.body import encode
 from backchat_openai.chunks import Answer
 from backchat_openai.failures import Failures
+from backchat_openai.listing import listed_models
+from backchat_openai.session import open_session, post, problem, start_of, whole
 from backchat_openai.settings import Settings
 from backchat_openai.sse import Document, EventReader
 
-_CONNECT_ATTEMPTS = 2
-_ERROR_BODY = 64 * 1024
+_LISTING = 16 << 20
 _LINGER = 0.25
-_READ_BUFFER = 64 * 1024
 
 
 class OpenAIProvider:
@@ -36,6 +36,7 @@ class OpenAIProvider:
         self._failures = Failures([settings.api_key or "", *settings.headers.values()])
         base = URL(settings.base_url)
         self._url = base.with_path(base.path.rstrip("/") + "/chat/completions", keep_query=True)
+        self._listing = base.with_path(base.path.rstrip("/") + "/models", keep_query=True)
         self.model = settings.model
         self.abilities = Abilities(vision=settings.vision, tools=settings.tools, reasoning=settings.reasoning)
 
@@ -46,11 +47,11 @@ class OpenAIProvider:
         body = encode(request, self._settings)
         del request  # images and long prompts need not live as long as the answer
         try:
-            response = await self._post(body)
+            response = await post(self._session, self._url, body)
             del body
             try:
                 if response.status != 200:
-                    raise self._failures.answered(response.status, response.headers, await _start_of(response))
+                    raise self._failures.answered(response.status, response.headers, await start_of(response))
                 content = response.content
                 answer = Answer(self._failures)
                 reader = EventReader() if response.content_type != "application/json" else Document()
@@ -77,55 +78,23 @@ class OpenAIProvider:
                 # Quiet when the answer was read to its end: then the connection is already back in the pool.
                 response.close()
         except (aiohttp.ClientError, OSError) as error:
-            raise _problem(error) from None
+            raise problem(error) from None
 
-    async def _post(self, body: bytes) -> aiohttp.ClientResponse:
-        for attempt in range(1, _CONNECT_ATTEMPTS + 1):
-            try:
-                return await self._session.post(self._url, data=body, allow_redirects=False)
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-                if attempt == _CONNECT_ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+    async def models(self) -> Sequence[str]:
+        headers = {"Accept": "application/json"}
+        try:
+            async with self._session.get(self._listing, headers=headers, allow_redirects=False) as response:
+                if response.status != 200:
+                    raise self._failures.answered(response.status, response.headers, await start_of(response))
+                return listed_models(await whole(response, _LISTING, "a list of models"))
+        except (aiohttp.ClientError, OSError) as error:
+            raise problem(error) from None
 
 
 @asynccontextmanager
 async def open_openai(settings: Settings) -> AsyncIterator[OpenAIProvider]:
-    headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
-    if settings.api_key:
-        headers["Authorization"] = f"Bearer {settings.api_key}"
-    if settings.organization:
-        headers["OpenAI-Organization"] = settings.organization
-    if settings.project:
-        headers["OpenAI-Project"] = settings.project
-    timeout = aiohttp.ClientTimeout(
-        total=None,
-        connect=settings.connect_timeout,
-        sock_connect=settings.connect_timeout,
-        sock_read=settings.read_timeout,
-    )
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),  # aiohttp's 100 would hold further conversations up
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={**headers, **settings.headers},
-        timeout=timeout,
-        read_bufsize=_READ_BUFFER,
-        trust_env=False,
-    ) as session:
+    async with open_session(settings, accept="text/event-stream") as session:
         yield OpenAIProvider(settings, session)
-
-
-async def _start_of(response: aiohttp.ClientResponse) -> bytes:
-    """The first 64 KiB of an error's body, as far as it comes; the status is told whatever becomes of the rest."""
-    body = bytearray()
-    try:
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) >= _ERROR_BODY:
-                break
-    except (aiohttp.ClientError, OSError):
-        pass
-    return bytes(body[:_ERROR_BODY])
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:
@@ -136,15 +105,3 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
                 await response.content.readany()
     except (aiohttp.ClientError, OSError):
         pass  # the answer is complete; only the connection is lost
-
-
-def _problem(error: aiohttp.ClientError | OSError) -> ProviderError:
-    if isinstance(error, TimeoutError):
-        return ProviderTimeout("the model service did not answer in time")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return ProviderError("the model service's name cannot be resolved")
-    if isinstance(error, aiohttp.ClientSSLError):
-        return ProviderError("no secure connection to the model service could be made")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return ProviderError("no connection to the model service could be made")
-    return ProviderError("the connection to the model service broke")

@@ -52,12 +52,12 @@ class Settings:
     read_timeout: float = 120
 
 
-def _one_line(value: str) -> None:
+def one_line(value: str) -> None:
     if not value.isascii() or not value.isprintable():
         raise ValidationError("Must be one line of printable ASCII.")
 
 
-def _service_url(value: str) -> None:
+def service_url(value: str) -> None:
     try:
         url = urlsplit(value)
         usable = url.scheme in ("http", "https") and url.hostname and (url.port is None or url.port > 0)
@@ -74,7 +74,7 @@ def _no_own_keys(value: Mapping[str, Any]) -> None:
         raise ValidationError(f"Must not set {', '.join(sorted(taken))}.")
 
 
-def _no_own_headers(value: Mapping[str, str]) -> None:
+def no_own_headers(value: Mapping[str, str]) -> None:
     if taken := _OWN_HEADERS & {name.lower() for name in value}:
         raise ValidationError(f"Must not set {', '.join(sorted(taken))}.")
 
@@ -90,24 +90,22 @@ class SettingsSchema(Schema):
     )
     api_key = fields.String(
         load_default=None,
-        validate=[validate.Length(min=1), _one_line],
+        validate=[validate.Length(min=1), one_line],
         metadata={"description": "Key of the service. Local servers need none."},
     )
     base_url = fields.String(
-        validate=_service_url,
+        validate=service_url,
         metadata={"description": "Where the API lives, up to and without `/chat/completions`; a query string is kept."},
     )
     organization = fields.String(
-        load_default=None, validate=_one_line, metadata={"description": "Sent as `OpenAI-Organization`."}
+        load_default=None, validate=one_line, metadata={"description": "Sent as `OpenAI-Organization`."}
     )
-    project = fields.String(
-        load_default=None, validate=_one_line, metadata={"description": "Sent as `OpenAI-Project`."}
-    )
+    project = fields.String(load_default=None, validate=one_line, metadata={"description": "Sent as `OpenAI-Project`."})
     headers = fields.Dict(
         keys=fields.String(validate=validate.Regexp(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")),
-        values=fields.String(validate=_one_line),
+        values=fields.String(validate=one_line),
         load_default=dict,
-        validate=_no_own_headers,
+        validate=no_own_headers,
         metadata={"description": "More headers for every request. Their values are treated as secrets."},
     )
     extra_body = fields.Dict(

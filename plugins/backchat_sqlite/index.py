@@ -15,11 +15,12 @@ from backchat_sqlite.tables import Table
 from backchat_sqlite.terms import terms_of
 
 CHUNK = 500
-"""Rows in one transaction: so long, a few tens of milliseconds, a batch may have to wait for it."""
+VOLUME = 200 << 10
+"""Rows, and bytes of documents, in one transaction: a batch may have to wait for it, a few tens of milliseconds."""
 
 
 def fold_some(db: sqlite3.Connection, tables: Mapping[str, Table], limit: int = CHUNK) -> int:
-    """Index up to ``limit`` changed rows, in one transaction; returns how many there were."""
+    """Index up to ``limit`` changed rows, in one transaction; returns how many, 0 when none is left."""
     db.execute("BEGIN IMMEDIATE")
     try:
         folded = _fold(db, tables, limit)
@@ -33,7 +34,7 @@ def fold_some(db: sqlite3.Connection, tables: Mapping[str, Table], limit: int = 
 
 def fold_all(db: sqlite3.Connection, tables: Mapping[str, Table]) -> None:
     """Index every changed row."""
-    while fold_some(db, tables) == CHUNK:
+    while fold_some(db, tables):
         pass
 
 
@@ -41,16 +42,23 @@ def _fold(db: sqlite3.Connection, tables: Mapping[str, Table], limit: int) -> in
     # Kinds that are not declared now keep their marks for when they are again.
     names = orjson.dumps([name for name, table in tables.items() if table.kind.text]).decode()
     mine = "kind IN (SELECT value FROM json_each(?))"
-    changed = db.execute(f"SELECT kind, _row, terms FROM _changed WHERE {mine} LIMIT ?", (names, limit)).fetchall()
-    for name in {name for name, _, _ in changed}:
+    changed: list[tuple[str, int, str | bytes | None, bytes | None]] = []
+    volume = 0
+    for name, row, terms in db.execute(f"SELECT kind, _row, terms FROM _changed WHERE {mine} LIMIT ?", (names, limit)):
+        found = db.execute(f"SELECT doc FROM {tables[name].name} WHERE _row = ?", (row,)).fetchone()
+        changed.append((name, row, terms, found[0] if found else None))
+        volume += len(terms or "") + (len(found[0]) if found else 0)
+        if volume >= VOLUME:
+            break
+    for name in {name for name, *_ in changed}:
         table = tables[name]
-        rows = [(row, terms) for kind, row, terms in changed if kind == name]
-        db.executemany(table.unindex, [(row, terms) for row, terms in rows if terms is not None])
-        added = []
-        for row, _ in rows:
-            found = db.execute(f"SELECT doc FROM {table.name} WHERE _row = ?", (row,)).fetchone()
-            if found:
-                added.append((row, terms_of(table.kind, orjson.loads(found[0]))))
+        rows = [(row, kept, doc) for kind, row, kept, doc in changed if kind == name]
+        db.executemany(table.unindex, [(row, _terms(table, kept)) for row, kept, _ in rows if kept is not None])
+        added = [(row, terms_of(table.kind, orjson.loads(doc))) for row, _, doc in rows if doc is not None]
         db.executemany(table.index, added)
-    db.executemany("DELETE FROM _changed WHERE kind = ? AND _row = ?", [(kind, row) for kind, row, _ in changed])
+    db.executemany("DELETE FROM _changed WHERE kind = ? AND _row = ?", [(kind, row) for kind, row, *_ in changed])
     return len(changed)
+
+
+def _terms(table: Table, kept: str | bytes) -> str:
+    return kept if isinstance(kept, str) else terms_of(table.kind, orjson.loads(kept))

@@ -3,7 +3,8 @@
     <kind>          _row (if the kind has words or lists), id, version, the declared fields, doc (JSON)
     _lists_<kind>   field, value, part, _row: each string of each list field; part is the partition's value
     _words_<kind>   a contentless FTS5 index over the terms of the text fields (``terms.py``)
-    _changed        kind, _row, terms: rows whose words are not indexed as they stand, and the terms that are indexed
+    _changed        kind, _row, terms: rows whose words are not indexed as they stand, and the terms that are indexed,
+                    or as a BLOB the document that they were made of
 
 No declared name begins with an underscore, so none of ours meets one of theirs. Columns have no type, so that a value
 is compared as what it is: numbers before text, text by code point.
@@ -18,7 +19,8 @@ from backchat.ports.storage import Kind, Scalar
 
 Doc = Mapping[str, Any]
 
-MARK_CHANGED = "INSERT OR IGNORE INTO _changed (kind, _row, terms) VALUES (?, ?, ?)"
+MARK_ALL_CHANGED = "INSERT OR IGNORE INTO _changed (kind, _row, terms)"
+MARK_CHANGED = f"{MARK_ALL_CHANGED} VALUES (?, ?, ?)"
 
 
 class Table:

@@ -132,6 +132,20 @@ MUTANTS = [
         """fields = "".join([f', "{f}" COLLATE NOCASE' for f in self.kind.fields])""",
         "test_order_is_by_code_point_and_number",
     ),
+    Mutant(
+        "compacting empties the word index",
+        "store.py",
+        "('optimize')",
+        "('delete-all')",
+        "test_compact_changes_nothing_that_can_be_asked",
+    ),
+    Mutant(
+        "compacting loses what is written meanwhile",
+        "store.py",
+        'db.execute("VACUUM")',
+        """db.execute("DELETE FROM note WHERE id > 'n100'")""",
+        "test_compact_while_others_write",
+    ),
     Mutant("the offset is lost", "queries.py", "if query.offset:", "if False:", "test_limit_and_offset"),
     Mutant(
         "ties are not broken",
@@ -194,7 +208,7 @@ MUTANTS = [
     Mutant(
         "changed words stay in the index",
         "index.py",
-        "db.executemany(table.unindex, [(row, terms) for row, terms in rows if terms is not None])",
+        "db.executemany(table.unindex, [(row, terms) for row, terms, _ in rows if terms is not None])",
         "pass",
         "test_changes_are_found_at_once",
     ),
@@ -218,8 +232,8 @@ MUTANTS = [
     Mutant(
         "each change is a batch of its own",
         "store.py",
-        "await self._writer.apply(steps_of(self._kinds, self._tables, changes))",
-        "[await self._writer.apply(steps_of(self._kinds, self._tables, [c])) for c in changes]",
+        "await self._writer.apply(steps)",
+        "[await self._writer.apply([step]) for step in steps]",
         "test_a_batch_is_all_or_nothing",
     ),
 ]

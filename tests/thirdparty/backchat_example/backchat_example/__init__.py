@@ -25,6 +25,9 @@ class Greeter:
                 yield TextDelta(part.text)
         yield Finish("stop")
 
+    async def models(self):
+        return [self.model]
+
 
 @asynccontextmanager
 async def open_greeter(settings):

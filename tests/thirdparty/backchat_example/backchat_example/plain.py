@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from backchat import hookimpl
-from backchat.services.turns import Say
+from backchat.services.saying import Say
 from backchat.web.body import read_bytes
 from backchat.web.dialect import Dialect, Route
 

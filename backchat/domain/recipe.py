@@ -1,0 +1,35 @@
+"""What a reply is asked with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from backchat.domain.tool import ToolDefinition
+
+MemoryMode = Literal["off", "read", "write"]
+Effort = Literal["low", "medium", "high"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that shapes a reply besides the conversation; kept with its run, which may go on after a restart.
+
+    providers   names of the configured providers to ask, in order; the later ones are fallbacks
+    model       a model of the first provider; None: the one each is configured with
+    system      instructions for the model
+    tools       tools that the client runs: when the model calls one, the run waits for the client's outputs
+    memory      off; read: what is remembered is shown to the model; write: and the user's words are learned from
+    assistant   whose documents and memories ground the reply; None: it is not grounded
+    cite        ask the model to mark what it took from memories and passages, as ``[n]``
+    """
+
+    providers: tuple[str, ...]
+    model: str | None = None
+    system: str = ""
+    tools: tuple[ToolDefinition, ...] = ()
+    reasoning: Effort | None = None
+    json_output: bool = False
+    memory: MemoryMode = "off"
+    assistant: str | None = None
+    cite: bool = False

@@ -1,0 +1,125 @@
+"""The services over opened components: the one place that knows how they depend on each other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from backchat.domain.limits import DocumentLimits
+from backchat.ports.extraction import Extractor
+from backchat.ports.learning import Learner
+from backchat.ports.memory import MemoryStrategy
+from backchat.ports.metrics import Meter
+from backchat.ports.storage import Change, RecordStore
+from backchat.services.accounts import Accounts
+from backchat.services.assistants import Assistants, Clearing
+from backchat.services.catalogue import Catalogue
+from backchat.services.container import Services
+from backchat.services.conversations import Conversations
+from backchat.services.describing import describer
+from backchat.services.documents import Documents
+from backchat.services.embedders import Embedders
+from backchat.services.engine import Engine
+from backchat.services.grounding import Grounding
+from backchat.services.jobs import Jobs
+from backchat.services.learning import Learning
+from backchat.services.memories import TOPIC as MEMORY_TOPIC
+from backchat.services.memories import Memories
+from backchat.services.providers import Providers
+from backchat.services.retrieval import Retrieval
+from backchat.services.runs import Runs, RunTimes
+from backchat.services.turns import Turns
+from backchat.services.workers import Workers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the configuration opened. ``new_id`` gives ids that grow with time."""
+
+    store: RecordStore
+    providers: Providers
+    memory: MemoryStrategy
+    learner: Learner
+    meter: Meter
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+    embedders: Embedders = field(default_factory=Embedders)
+    extractors: Mapping[str, Extractor] = field(default_factory=dict)
+    limits: DocumentLimits = field(default_factory=DocumentLimits)
+    times: RunTimes = field(default_factory=RunTimes)
+
+
+@asynccontextmanager
+async def assembled(parts: Parts) -> AsyncIterator[Services]:
+    """The services at work. At the end, what still runs is interrupted, and jobs are left to the next process."""
+    services, workers, jobs, _ = assemble(parts)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(services.catalogue)
+        await stack.enter_async_context(workers)
+        await stack.enter_async_context(jobs)
+        stack.push_async_callback(services.runs.drain, 0)
+        yield services
+
+
+def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
+    """The services, what must be entered for them to work, and what works on runs."""
+    store, now, new_id = parts.store, parts.now, parts.new_id
+    runs = Runs(store, new_id(), parts.times, now)
+    jobs = Jobs(store, runs.worker, new_id)
+    assistants = Assistants(store, parts.embedders, jobs, now=now, new_id=new_id)
+
+    async def attached(conversation: str) -> list[Change]:
+        return await documents.removal(conversation=conversation)
+
+    conversations = Conversations(store, now, new_id, idle=runs.idle, stop=runs.stop_on, attached=attached)
+    documents = Documents(
+        store,
+        jobs,
+        Retrieval(store, parts.embedders, parts.limits),
+        parts.extractors,
+        parts.limits,
+        assistant_of=assistants.open,
+        conversation_of=conversations.open,
+        describe=describer(parts.providers),
+        now=now,
+        new_id=new_id,
+    )
+    memories = Memories(
+        store, jobs=jobs, embedders=parts.embedders, assistant_of=assistants.open, now=now, new_id=new_id
+    )
+    learning = Learning(
+        store,
+        memories=memories,
+        learner=parts.learner,
+        providers=parts.providers,
+        assistant_of=assistants.open,
+        now=now,
+        new_id=new_id,
+    )
+    jobs.handle(MEMORY_TOPIC, learning, at_once=4)
+    assistants.hang(Clearing(store, documents, memories, conversations.discard))
+    engine = Engine(
+        store=store,
+        providers=parts.providers,
+        memory=parts.memory,
+        grounding=Grounding(store, documents, memories),
+        memories=memories,
+        jobs=jobs,
+        times=parts.times,
+        meter=parts.meter,
+        now=now,
+    )
+    services = Services(
+        accounts=Accounts(store, now=now, new_id=new_id),
+        assistants=assistants,
+        catalogue=Catalogue(parts.providers, parts.embedders, now=now),
+        conversations=conversations,
+        documents=documents,
+        memories=memories,
+        providers=parts.providers,
+        runs=runs,
+        turns=Turns(store, conversations, assistants, runs, engine, parts.providers, now=now, new_id=new_id),
+    )
+    return services, Workers(store, runs, jobs, now), jobs, engine

@@ -1,0 +1,309 @@
+"""The verbs on documents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from weakref import WeakValueDictionary
+
+from backchat.domain.assistant import Assistant
+from backchat.domain.document import Document, Passage
+from backchat.domain.identity import Identity
+from backchat.domain.limits import DocumentLimits
+from backchat.errors import DocumentsPending, InvalidInput, TooLarge
+from backchat.ports.extraction import Extractor
+from backchat.ports.storage import Change, Condition, Delete, Purge, Put, Query, RecordStore, Require
+from backchat.services import blobs
+from backchat.services.access import owned
+from backchat.services.assistant_records import assistant_put
+from backchat.services.document_copies import copied_text
+from backchat.services.document_records import (
+    CHUNK,
+    DOCUMENT,
+    VECTORS,
+    document_of,
+    document_put,
+    scope_of,
+    text_purges,
+)
+from backchat.services.extraction import Extraction, by_suffix, size_in_words
+from backchat.services.filenames import IMAGES, MEDIA, TEXTS, kept_name, kept_type, suffix_of
+from backchat.services.jobs import JOB, Job, Jobs, job_put
+from backchat.services.reading import TOPIC, AssistantOf, ConversationOf, Describe, Reading
+from backchat.services.retrieval import Retrieval
+from backchat.services.retrying import retrying
+from backchat.services.stored import conversation_put
+
+PAGE = 500
+NAMED = 5
+"""File names that a refusal lists."""
+
+
+class Documents:
+    """``extractors`` may be named in any way; each is used for the ends of file names that it says it reads.
+
+    ``describe`` puts an image into words, None if no configured model sees.
+    """
+
+    def __init__(
+        self,
+        store: RecordStore,
+        jobs: Jobs,
+        retrieval: Retrieval,
+        extractors: Mapping[str, Extractor],
+        limits: DocumentLimits,
+        *,
+        assistant_of: AssistantOf,
+        conversation_of: ConversationOf,
+        describe: Describe | None,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._store, self._jobs, self._retrieval, self._limits = store, jobs, retrieval, limits
+        self._extractors = by_suffix(extractors.values())
+        self._assistant_of, self._conversation_of = assistant_of, conversation_of
+        self._sees = describe is not None
+        self._now, self._new_id = now, new_id
+        self._adding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        reading = Reading(
+            store=store,
+            extraction=Extraction(self._extractors, limits),
+            retrieval=retrieval,
+            assistant_of=assistant_of,
+            conversation_of=conversation_of,
+            describe=describe,
+            now=now,
+        )
+        jobs.handle(TOPIC, reading, at_once=limits.at_once, after=reading.warm)
+
+    @property
+    def limits(self) -> DocumentLimits:
+        return self._limits
+
+    async def add(
+        self,
+        who: Identity,
+        *,
+        filename: str,
+        mime: str,
+        data: bytes,
+        assistant: str | None = None,
+        conversation: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Document:
+        """Keep a file for an assistant or for one conversation, and begin to read it.
+
+        Raises NotFound, TooLarge, and InvalidInput for a file without a name, without content or of a type that
+        nothing here reads.
+        """
+        await self._authorise(who, assistant, conversation)
+        name = self._checked(filename, data)
+        now = self._now()
+        document = Document(
+            id=self._new_id(),
+            owner=who.user,
+            filename=name,
+            mime=kept_type(mime, name),
+            size=len(data),
+            sha256=await blobs.digest(data),
+            created_at=now,
+            updated_at=now,
+            assistant=assistant,
+            conversation=conversation,
+            metadata=metadata or {},
+        )
+        job: Job | None = None
+        if self._holds_words(name):
+            payload = {"document": document.id}
+            job = self._jobs.job(TOPIC, owner=who.user, line=_line(document.id), payload=payload)
+        else:
+            document = replace(document, status="indexed", started_at=now, completed_at=now)
+
+        async def attempt() -> None:
+            # Put again as it is: to delete it with what ``removal`` found before would be to lose this one's bytes.
+            parent = await self._authorise(who, assistant, conversation)
+            begun = [job_put(job)] if job is not None else []
+            kept = await blobs.kept(self._store, who.user, document.sha256, data)
+            await self._store.apply([parent, document_put(document), *kept, *begun])
+
+        # One after the other: those for one place would make each other stale.
+        async with self._adding.setdefault(_scope(document), asyncio.Lock()):
+            await retrying(attempt)
+        if job is not None:
+            self._jobs.start(job)
+        return replace(document, version=1)
+
+    async def of(
+        self, who: Identity, *, assistant: str | None = None, conversation: str | None = None
+    ) -> Sequence[Document]:
+        """The documents of an assistant or a conversation, oldest first."""
+        await self._authorise(who, assistant, conversation)
+        return await self._all((scope_of(assistant=assistant, conversation=conversation),), owner=who.user)
+
+    async def open(self, who: Identity, id: str) -> Document:
+        """Raises NotFound, or NotOwned for somebody else's."""
+        record = await self._store.get(DOCUMENT.name, id)
+        return owned(who, document_of(record) if record else None, "document")
+
+    async def content(self, who: Identity, id: str) -> bytes:
+        """The file as it was added."""
+        document = await self.open(who, id)
+        return await blobs.read(self._store, document.owner, document.sha256)
+
+    async def discard(self, who: Identity, id: str) -> Document:
+        """Delete a document with its text, and its bytes unless another one has them; being read, it is dropped."""
+
+        async def attempt() -> Document:
+            document = await self.open(who, id)
+            await self._store.apply(
+                [
+                    Delete(DOCUMENT.name, id, document.version),
+                    *text_purges(document.owner, id),
+                    _jobs_purge(document.owner, [id]),
+                    *await blobs.released(self._store, document.owner, [document.sha256]),
+                ]
+            )
+            self._jobs.drop(_line(id))
+            return document
+
+        return await retrying(attempt)
+
+    async def ready(self, *, assistant: str | None, conversation: str | None) -> None:
+        """Wait for the documents of both that are being read, at most ``limits.wait`` seconds.
+
+        Raises DocumentsPending if that is not enough.
+        """
+        scopes = []
+        if assistant is not None:
+            scopes.append(scope_of(assistant=assistant))
+        if conversation is not None:
+            scopes.append(scope_of(conversation=conversation))
+        pending = await self._all(tuple(scopes), status=("pending", "processing"))
+        if not pending or await self._jobs.settled([_line(d.id) for d in pending], self._limits.wait):
+            return
+        left = [d.filename for d in await self._all(tuple(scopes), status=("pending", "processing"))]
+        if left:
+            named = ", ".join(left[:NAMED]) + (f" and {len(left) - NAMED} more" if len(left) > NAMED else "")
+            raise DocumentsPending(f"documents are still being read: {named}; try again in a moment", retry_after=5)
+
+    async def removal(self, *, assistant: str | None = None, conversation: str | None = None) -> list[Change]:
+        """What deletes all documents of an assistant or of a conversation. Stale when one of them changes meanwhile.
+
+        Those that are being read are dropped at once.
+
+        Apply it with the deletion of the assistant or conversation, at the version that it had before: a document that
+        is added meanwhile raises that version.
+        """
+        scope = scope_of(assistant=assistant, conversation=conversation)
+        documents = await self._all((scope,))
+        if not documents:
+            return []
+        owner = documents[0].owner
+        where: tuple[Condition, ...] = (("owner", (owner,)), ("scope", (scope,)))
+        for d in documents:
+            self._jobs.drop(_line(d.id))
+        changes: list[Change] = [Delete(DOCUMENT.name, d.id, d.version) for d in documents]
+        changes += [Purge(kind.name, where) for kind in (CHUNK, VECTORS)]
+        for first in range(0, len(documents), PAGE):
+            changes.append(_jobs_purge(owner, [d.id for d in documents[first : first + PAGE]]))
+        return [*changes, *await blobs.released(self._store, owner, [d.sha256 for d in documents])]
+
+    async def copy(self, source: Assistant, target: Assistant) -> int:
+        """Give an assistant of the same owner copies of another's indexed documents; returns how many.
+
+        Each is a batch of its own: what fails in the middle leaves those before it. One that is deleted meanwhile is
+        left out. Raises NotFound when the target is deleted meanwhile.
+        """
+        copied = 0
+        for document in await self._all((scope_of(assistant=source.id),), owner=source.owner, status=("indexed",)):
+            copied += await self._copied(document.id, target)
+        return copied
+
+    async def search(self, owner: str, *, assistant: Assistant, conversation: str, question: str) -> Sequence[Passage]:
+        """The ``assistant.top_k`` best passages of the documents of both, best first."""
+        return await self._retrieval.search(owner, assistant=assistant, conversation=conversation, question=question)
+
+    async def _authorise(self, who: Identity, assistant: str | None, conversation: str | None) -> Put:
+        """What puts the assistant or conversation as it stands. Raises NotFound."""
+        if assistant is not None and conversation is None:
+            return assistant_put(await self._assistant_of(who, assistant))
+        if conversation is not None and assistant is None:
+            return conversation_put(await self._conversation_of(who, conversation))
+        raise ValueError("documents belong to an assistant or to a conversation")
+
+    def _checked(self, filename: str, data: bytes) -> str:
+        name = kept_name(filename)
+        suffix = suffix_of(name)
+        if suffix not in self._extractors and suffix not in TEXTS and suffix not in MEDIA:
+            what = f"{suffix} files are" if suffix else "files without an ending are"
+            raise InvalidInput(f"{what} not read here: {_listed(self._extractors)}", field="body.file")
+        if not data:
+            raise InvalidInput("the file is empty", field="body.file")
+        if len(data) > self._limits.max_size:
+            most = size_in_words(self._limits.max_size)
+            raise TooLarge(f"the file is larger than this server takes ({most})", field="body.file")
+        return name
+
+    def _holds_words(self, name: str) -> bool:
+        """Whether there is something to read, or to have described."""
+        suffix = suffix_of(name)
+        return suffix in self._extractors or suffix not in MEDIA or (self._sees and suffix in IMAGES)
+
+    async def _all(
+        self, scopes: Sequence[str], *, owner: str | None = None, status: Sequence[str] = ()
+    ) -> list[Document]:
+        """Oldest first. Ids of assistants and conversations are nobody's twice: a scope has one owner."""
+        where: list[Condition] = [("scope", scopes)]
+        if owner is not None:
+            where.append(("owner", (owner,)))
+        if status:
+            where.append(("status", status))
+        found: list[Document] = []
+        after: tuple[str, str] | None = None
+        while scopes:
+            query = Query(kind=DOCUMENT.name, where=tuple(where), order=("created",), after=after, limit=PAGE)
+            page = await self._store.find(query)
+            found += [document_of(record) for record in page]
+            if len(page) < PAGE:
+                break
+            after = (page[-1].doc["created"], page[-1].id)
+        return found
+
+    async def _copied(self, id: str, target: Assistant) -> bool:
+        """False when there is no such document any more."""
+        who = Identity(user=target.owner)
+        new = self._new_id()
+
+        async def attempt() -> bool:
+            parent = await self._authorise(who, target.id, None)
+            record = await self._store.get(DOCUMENT.name, id)
+            if record is None:
+                return False
+            document = document_of(record)
+            copy = replace(document, id=new, assistant=target.id, conversation=None, version=0)
+            kept = await blobs.shared(self._store, document.owner, [document.sha256])
+            text = await copied_text(self._store, document, copy)
+            there = Require(DOCUMENT.name, id)  # else what was read of its text may be half of it
+            await self._store.apply([parent, there, *kept, document_put(copy), *text])
+            return True
+
+        return await retrying(attempt)
+
+
+def _scope(document: Document) -> str:
+    return scope_of(assistant=document.assistant, conversation=document.conversation)
+
+
+def _line(document: str) -> str:
+    return f"document {document}"
+
+
+def _jobs_purge(owner: str, documents: Sequence[str]) -> Purge:
+    return Purge(JOB.name, (("line", tuple(_line(id) for id in documents)), ("owner", (owner,))))
+
+
+def _listed(extractors: Mapping[str, Extractor]) -> str:
+    return f"it takes {' '.join(sorted({*extractors, *MEDIA}))}"

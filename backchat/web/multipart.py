@@ -1,0 +1,184 @@
+"""``multipart/form-data`` (RFC 7578), read as it arrives: what is kept is the parts' data and half a line at most."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from io import BytesIO
+
+from backchat.errors import InvalidInput, TooLarge
+
+PARTS = 1000
+"""Most parts of a body."""
+_HEADERS = 16 << 10
+_LINE = 2 << 10
+"""Characters of a part's header: room for a filename of 255 characters, however it is written."""
+_BOUNDARY = re.compile(
+    r"(?:^|;)\s*boundary\s*=\s*(?:\"([^\"\\\r\n]{1,70})\"|([^\s;\",]{1,70}))\s*(?:;|$)", re.IGNORECASE
+)
+# Possessive, so that no header makes it look at the same characters again and again.
+_PARAMETER = re.compile(
+    r";\s*+([!#$&+.^_`|~0-9A-Za-z-]++\*?+)\s*+=\s*+(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s;\"]*+))\s*+(?=;|$)"
+)
+_ESCAPED = re.compile(r"\\([\"\\])")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class MalformedBody(InvalidInput):
+    """The body is not what its content type says."""
+
+    code = "malformed_body"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file of a form. ``name`` is the part's; ``filename`` is the client's word, and may be any text of one line.
+
+    ``mime`` is the declared type in lower case, without parameters; ``application/octet-stream`` if there is none.
+    """
+
+    name: str
+    filename: str
+    mime: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(slots=True)
+class _Part:
+    name: str
+    filename: str | None
+    mime: str
+    data: BytesIO = field(default_factory=BytesIO)
+
+
+def boundary_of(content_type: str) -> bytes:
+    """The boundary that a Content-Type header names. Raises MalformedBody if it names none."""
+    found = _BOUNDARY.search(content_type.partition(";")[2])
+    if found is None:
+        raise MalformedBody("the Content-Type header names no boundary")
+    return (found[1] or found[2]).encode("latin-1", "replace")
+
+
+class Form:
+    """A form in the making: ``feed`` it what arrives, ``close`` it at the end.
+
+    ``most_text`` bounds the bytes of all parts that are not files together. Raises MalformedBody and TooLarge.
+    """
+
+    def __init__(self, boundary: bytes, most_text: int) -> None:
+        self._delimiter = b"\r\n--" + boundary
+        self._buffer = bytearray(b"\r\n")  # so that the first delimiter looks like every other one
+        self._part: _Part | None = None
+        self._step = self._data
+        self._count = 0
+        self._most_text = self._text_left = most_text
+        self._texts: dict[str, str] = {}
+        self._files: dict[str, list[Upload]] = {}
+
+    def feed(self, chunk: bytes) -> None:
+        self._buffer += chunk
+        while self._step():
+            pass
+
+    def close(self) -> dict[str, str | tuple[Upload, ...]]:
+        """The fields: the last text of each name, or all the files of a name that has any."""
+        if self._step != self._epilogue:
+            raise MalformedBody("the form ends before its last boundary")
+        return {**self._texts, **{name: tuple(files) for name, files in self._files.items()}}
+
+    # Each step takes what it can from the buffer, and says whether the next one may find something.
+
+    def _data(self) -> bool:
+        end = self._buffer.find(self._delimiter)
+        ready = end if end >= 0 else max(0, len(self._buffer) - len(self._delimiter) + 1)
+        self._keep(ready)
+        if end < 0:
+            return False
+        self._finish()
+        del self._buffer[: len(self._delimiter)]
+        self._step = self._after_delimiter
+        return True
+
+    def _after_delimiter(self) -> bool:
+        if len(self._buffer) < 2:
+            return False
+        line = bytes(self._buffer[:2])
+        if line == b"--":
+            self._step = self._epilogue
+            return True
+        if line != b"\r\n":
+            raise MalformedBody("a boundary of the form is not followed by the end of its line")
+        self._count += 1
+        if self._count > PARTS:
+            raise MalformedBody(f"the form has more than {PARTS} parts")
+        self._step = self._headers
+        return True
+
+    def _headers(self) -> bool:
+        # The line end of the delimiter is still there, so that a part without headers is seen as one.
+        end = self._buffer.find(b"\r\n\r\n", 0, _HEADERS)
+        if end < 0:
+            if len(self._buffer) >= _HEADERS:
+                raise MalformedBody(f"the headers of a part are longer than {_HEADERS} bytes")
+            return False
+        self._part = _part(bytes(self._buffer[2:end]))
+        del self._buffer[: end + 4]
+        self._step = self._data
+        return True
+
+    def _epilogue(self) -> bool:
+        self._buffer.clear()
+        return False
+
+    def _keep(self, size: int) -> None:
+        part = self._part
+        if part is not None and size:
+            if part.filename is None:
+                self._text_left -= size
+                if self._text_left < 0:
+                    raise TooLarge(f"the text fields of the form are larger than {self._most_text} bytes")
+            with memoryview(self._buffer) as view:
+                part.data.write(view[:size])
+        del self._buffer[:size]
+
+    def _finish(self) -> None:
+        part, self._part = self._part, None
+        if part is None:
+            return
+        data = part.data.getvalue()
+        if part.filename is None:
+            try:
+                self._texts[part.name] = data.decode("utf-8")
+            except UnicodeDecodeError:
+                raise MalformedBody("a text field of the form is not UTF-8") from None
+        elif part.filename or data:  # a browser sends an empty file without a name where none was chosen
+            self._files.setdefault(part.name, []).append(Upload(part.name, part.filename, part.mime, data))
+
+
+def _part(block: bytes) -> _Part:
+    headers: dict[str, str] = {}
+    try:
+        lines = block.decode("utf-8").split("\r\n")
+    except UnicodeDecodeError:
+        raise MalformedBody("the headers of a part are not UTF-8") from None
+    for line in lines:
+        if len(line) > _LINE:
+            raise MalformedBody(f"a header of a part is longer than {_LINE} characters")
+        name, colon, value = line.partition(":")
+        if not colon or _CONTROL.search(line):
+            raise MalformedBody("a part of the form has a line among its headers that is none")
+        headers[name.strip().lower()] = value.strip()
+    if headers.get("content-transfer-encoding", "binary").lower() not in ("binary", "8bit", "7bit"):
+        raise MalformedBody("a part of the form has a transfer encoding, which forms do not have")
+    disposition = headers.get("content-disposition", "")
+    kind, semicolon, rest = disposition.partition(";")
+    parameters = {name.lower(): _unquoted(q) if q else plain for name, q, plain in _PARAMETER.findall(semicolon + rest)}
+    if kind.strip().lower() != "form-data" or not parameters.get("name"):
+        raise MalformedBody("a part of the form has no name")
+    mime = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return _Part(parameters["name"], parameters.get("filename"), mime or "application/octet-stream")
+
+
+def _unquoted(text: str) -> str:
+    """A quoted value. A quote comes as ``%22`` (browsers, httpx) or as ``\\"`` (curl), a backslash as one or as two."""
+    return _ESCAPED.sub(r"\1", text).replace("%22", '"')

@@ -1,0 +1,90 @@
+"""The HTTP session of a provider or an embedder, and what its failures are called."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+from yarl import URL
+
+from backchat.errors import ProviderError, ProviderTimeout
+from backchat_openai.embedder_settings import EmbedderSettings
+from backchat_openai.settings import Settings
+
+_CONNECT_ATTEMPTS = 2
+_ERROR_BODY = 64 * 1024
+_READ_BUFFER = 64 * 1024
+
+
+@asynccontextmanager
+async def open_session(settings: Settings | EmbedderSettings, *, accept: str) -> AsyncIterator[aiohttp.ClientSession]:
+    headers = {"Content-Type": "application/json", "Accept": accept, "Accept-Encoding": "identity"}
+    if settings.api_key:
+        headers["Authorization"] = f"Bearer {settings.api_key}"
+    if settings.organization:
+        headers["OpenAI-Organization"] = settings.organization
+    if settings.project:
+        headers["OpenAI-Project"] = settings.project
+    timeout = aiohttp.ClientTimeout(
+        total=None,
+        connect=settings.connect_timeout,
+        sock_connect=settings.connect_timeout,
+        sock_read=settings.read_timeout,
+    )
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),  # aiohttp's 100 would hold further conversations up
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={**headers, **settings.headers},
+        timeout=timeout,
+        read_bufsize=_READ_BUFFER,
+        trust_env=False,
+    ) as session:
+        yield session
+
+
+async def post(session: aiohttp.ClientSession, url: URL, body: bytes) -> aiohttp.ClientResponse:
+    """One attempt more is made when no connection could be made, never once the request may have been received."""
+    for attempt in range(1, _CONNECT_ATTEMPTS + 1):
+        try:
+            return await session.post(url, data=body, allow_redirects=False)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            if attempt == _CONNECT_ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def start_of(response: aiohttp.ClientResponse) -> bytes:
+    """The first 64 KiB of an error's body, as far as it comes; the status is told whatever becomes of the rest."""
+    body = bytearray()
+    try:
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) >= _ERROR_BODY:
+                break
+    except (aiohttp.ClientError, OSError):
+        pass
+    return bytes(body[:_ERROR_BODY])
+
+
+async def whole(response: aiohttp.ClientResponse, most: int, what: str) -> bytes:
+    """The body. Raises ProviderError when it is longer than ``most`` bytes."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise ProviderError(f"the model service sent {what} that is too long")
+    return bytes(body)
+
+
+def problem(error: aiohttp.ClientError | OSError) -> ProviderError:
+    """What a failed request is called. Raise it ``from None``: the client's own errors hold the request's headers."""
+    if isinstance(error, TimeoutError):
+        return ProviderTimeout("the model service did not answer in time")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return ProviderError("the model service's name cannot be resolved")
+    if isinstance(error, aiohttp.ClientSSLError):
+        return ProviderError("no secure connection to the model service could be made")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return ProviderError("no connection to the model service could be made")
+    return ProviderError("the connection to the model service broke")

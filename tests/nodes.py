@@ -1,0 +1,119 @@
+"""Services over a store in memory, with scripted models: one process, or several on one store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from backchat.domain.identity import Identity
+from backchat.domain.message import Message, Usage
+from backchat.domain.run import Run
+from backchat.ports.learning import Learned, Lesson, Unlearned
+from backchat.ports.memory import History
+from backchat.ports.storage import Change
+from backchat.services.assembly import Parts, assemble
+from backchat.services.kinds import KINDS
+from backchat.services.providers import Configured, Providers
+from backchat.services.runs import RunTimes
+from backchat.services.saying import Say
+from backchat.testing.memory_store import MemoryStore
+from backchat.testing.provider import ScriptedProvider
+
+ANN, BOB = Identity(user="ann"), Identity(user="bob")
+
+
+class Everything:
+    async def select(self, history: History) -> Sequence[Message]:
+        return await history.latest(1000)
+
+
+class Nothing:
+    async def learn(self, lesson: Lesson) -> Sequence[Learned | Unlearned]:
+        return []
+
+
+class Quiet:
+    """A meter that remembers how runs ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def run_started(self) -> None: ...
+    def first_token(self, provider: str, seconds: float) -> None: ...
+    def committed(self, batches: int) -> None: ...
+    def run_ended(self, provider: str, status: str, usage: Usage | None) -> None:
+        self.ended.append(status)
+
+
+class SlowStore(MemoryStore):
+    """Gives way before it commits, like a store that does I/O; ``hold`` stops commits until it is set."""
+
+    def __init__(self) -> None:
+        super().__init__(KINDS)
+        self.commits: list[Sequence[Change]] = []
+        self.hold: asyncio.Event | None = None
+        self.broken = False
+        self.failures = 0
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        await asyncio.sleep(0)
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.broken or self.failures:
+            self.failures -= not self.broken
+            raise OSError("disk full")
+        await super().apply(changes)
+        self.commits.append(changes)
+
+
+class Node:
+    """The services of one process over a store that several may share."""
+
+    def __init__(self, store: SlowStore, *providers: ScriptedProvider, **times: timedelta) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+        ids = count(1)
+        self.store, self.meter = store, Quiet()
+        names = {p.name: Configured(p.name, p.name, p) for p in providers}
+        parts = Parts(
+            store=store,
+            providers=Providers(names, providers[0].name, [p.name for p in providers[1:]]),
+            memory=Everything(),
+            learner=Nothing(),
+            meter=self.meter,
+            now=self.now,
+            new_id=lambda: f"{id(self)}-{next(ids):06d}",
+            times=RunTimes(**times),
+        )
+        self.services, self.workers, self.jobs, self.engine = assemble(parts)
+        self.runs, self.turns, self.conversations = self.services.runs, self.services.turns, self.services.conversations
+        self.silence = 0.0
+        self.workers.monotonic = lambda: self.silence
+
+    def now(self) -> datetime:
+        self.time += timedelta(milliseconds=1)
+        return self.time
+
+    async def say(self, text: str, who: Identity = ANN, **more: Any) -> Run:
+        return await self.turns.say(who, Say(text=text, **more))
+
+    async def read(self, run: Run, after: int = 0) -> list[tuple[int, Any]]:
+        return [pair async for batch in self.runs.follow(run.id, after) for pair in batch]
+
+    async def texts(self, conversation: str, who: Identity = ANN) -> list[tuple[str, str, str]]:
+        found = await self.conversations.transcript(who, conversation, limit=100)
+        return [(m.role, m.text, m.status) for m in found]
+
+
+@asynccontextmanager
+async def node(store: SlowStore, *providers: ScriptedProvider, **times: timedelta) -> AsyncIterator[Node]:
+    made = Node(store, *(providers or (ScriptedProvider(["Hel", "lo"]),)), **times)
+    try:
+        yield made
+    finally:
+        store.hold, store.broken = None, False
+        await made.runs.drain(0)
+        await made.jobs.__aexit__()

@@ -1,0 +1,247 @@
+"""Forgetting a user leaves nothing of theirs in any file, and touches nothing of anybody else's."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backchat.services import belongings
+from backchat.testing.plugin import Serve
+from backchat.testing.server import Box
+from documents_made import docx, inflating_pdf, pdf, png, xlsx
+from sdk_cases import read
+from served import Server, backchat, serving
+from threads_box import THREADS, WEATHER, BackboardClient, ask, drain, exceptions, sdk
+
+CONFIG = """
+storage: {use: sqlite, path: {$data: backchat.db}}
+providers: {echo: {use: echo}, slow: {use: echo, delay_ms: 30, words: 5000}}
+embedders: {lite: {use: wordllama}}
+memory: {use: window}
+auth: [{use: apikey}]
+dialects: [chat, threads]
+documents: {time_limit: 30, at_once: 1}
+server: {drain: 0}
+"""
+WORDS = {
+    "ann": ("xylophonist", "quuxbarian", "zanzibarese", "wombatlike", "florgulent", "Ärgerniskäse"),
+    "bob": ("mandolinist", "fnordinavian", "samarkandish", "capybaresque", "plimsollent", "Überraschungsei"),
+}
+
+
+def written(word: str) -> Iterator[bytes]:
+    """The ways in which a word may lie in a file: as text, without what FTS5 leaves out, and in base64."""
+    yield word.encode()
+    yield word[1:].encode()
+    yield word.lower()[1:].encode()
+    yield word.encode("utf-16-le")
+    for n in range(3):  # by where in a group of three bytes it begins; what depends on its neighbours is cut off
+        yield b64encode(b"\0" * n + word.encode()).rstrip(b"=")[4 if n else 0 : -1]
+
+
+def holding(files: dict[str, bytes], words: Sequence[str]) -> dict[str, list[str]]:
+    """In which files there is something of which words."""
+    found = {w: [name for name, data in files.items() if any(form in data for form in written(w))] for w in words}
+    return {word: names for word, names in found.items() if names}
+
+
+async def contents(directory: Path) -> dict[str, bytes]:
+    def read_all() -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+
+    return await asyncio.to_thread(read_all)
+
+
+@asynccontextmanager
+async def user(server: Server, name: str, email: str) -> AsyncIterator[Any]:
+    """A client of a fresh user, made with the commands."""
+    made = await asyncio.to_thread(backchat, "users", "create", name, "--email", email, *server.place)
+    assert made.returncode == 0, made.stderr
+    key = await asyncio.to_thread(backchat, "keys", "create", "--user", name, "--name", f"{name}s", *server.place)
+    url = f"http://127.0.0.1:{server.port}/api"
+    async with BackboardClient(api_key=key.stdout.strip(), base_url=url, timeout=30) as client:
+        client.own = made.stdout.strip()
+        yield client
+
+
+async def furnish(client: Any, directory: Path, words: Sequence[str]) -> dict[str, Any]:
+    """Something of every sort that a user can have; ids by what they are of."""
+    one, two, three, four, five, six = words
+    assistant = await client.create_assistant(
+        name=f"The {one}", system_prompt=f"Be {two}.", description=six, tools=[WEATHER], embedding_provider="lite"
+    )
+    id = assistant.assistant_id
+    thread = (await client.create_thread(id)).thread_id
+    files = {
+        f"{one}.md": f"# Notes\n\nThe {three} cat sleeps in the {four} basket.\n".encode(),
+        "a.pdf": pdf(f"A {four} story."),
+        "a.docx": docx(f"A {five} story."),
+        "a.xlsx": xlsx(Sheet=[[one, two], [three, four]]),
+        f"{two}.pdf": b"%PDF-1.7 broken " + three.encode(),
+    }
+    for name, data in files.items():
+        await asyncio.to_thread((directory / name).write_bytes, data)
+        await read(client, await client.upload_document_to_assistant(id, directory / name))
+        await read(client, await client.upload_document_to_thread(thread, directory / name))
+    picture = directory / "picture.png"
+    await asyncio.to_thread(picture.write_bytes, png() + five.encode())
+    await client.add_message(thread, f"Where does the {three} cat sleep?", files=[picture], metadata={"of": six})
+    facts = [f"My cat is called {one}.", f"I live in {two}.", f"I moved to {three} last year."]
+    for fact in facts:
+        await client.add_message(thread, fact, memory="Auto")
+    await client.add_memory(id, f"Likes {six}.", metadata={"why": five})
+    await client.search_memories(id, two)
+    asked = await client.add_message(thread, f'What is the weather in "{five}"?')
+    assert asked.status == "REQUIRES_ACTION"
+    outputs = [{"tool_call_id": call.id, "output": f"{six} and {one}"} for call in asked.tool_calls]
+    await client.submit_tool_outputs(thread, asked.run_id, outputs)
+    waiting = (await client.create_thread(id)).thread_id
+    asked = await client.add_message(waiting, f'The weather in "{four}"?')
+    assert asked.status == "REQUIRES_ACTION"
+    await client.clone_assistant(id, name=f"Another {two}", copy_documents=True, copy_memories=True)
+    client.left = [{"tool_call_id": call.id, "output": "rain"} for call in asked.tool_calls]
+    ids = {"user": client.own, "assistant": str(id), "thread": str(thread), "waiting": str(waiting)}
+    return {**ids, "run": asked.run_id}
+
+
+def chat(server: Server, client: Any, words: Sequence[str]) -> str:
+    status, said = server.ask(
+        "POST", "/api/chat", {"text": " ".join(words)}, key=client.api_key, Idempotency_Key=words[0]
+    )
+    assert status == 200
+    return str(said["conversation_id"])
+
+
+async def everything(client: Any, server: Server, ids: dict[str, Any]) -> list[Any]:
+    """What a user sees of what they have."""
+    assistants = f"/api/assistants/{ids['assistant']}"
+    paths = ["/api/assistants", "/api/threads", assistants, f"{assistants}/documents", f"{assistants}/memories"]
+    paths += [f"{assistants}/memories/stats", f"/api/threads/{ids['thread']}", f"/api/threads/{ids['waiting']}"]
+    paths += [f"/api/threads/{ids['thread']}/documents", f"/api/chat/messages?conversation_id={ids['chat']}"]
+    return [await asyncio.to_thread(server.ask, "GET", path, key=client.api_key) for path in paths]
+
+
+@pytest.mark.timeout(120)
+async def test_nothing_of_a_user_is_left(tmp_path: Path) -> None:
+    config = tmp_path / "backchat.yml"
+    config.write_text(CONFIG)
+    (tmp_path / "own").mkdir()
+    data = tmp_path / "data"
+    with serving(tmp_path, config=config) as server:
+        async with user(server, "ann", "ann@florgulent.example") as ann, user(server, "bob", "b@example.org") as bob:
+            anns, bobs = [await furnish(c, tmp_path / "own", WORDS[n]) for c, n in ((ann, "ann"), (bob, "bob"))]
+            anns["chat"], bobs["chat"] = (chat(server, c, WORDS[n]) for c, n in ((ann, "ann"), (bob, "bob")))
+            before = await everything(bob, server, bobs)
+            assert all(status == 200 for status, _ in before)
+
+            # At work when it happens: two replies, a file that is being read, and one in the line behind it.
+            threads = [(await c.create_thread(i["assistant"])).thread_id for c, i in ((ann, anns), (bob, bobs))]
+            replies = [
+                asyncio.create_task(
+                    drain(c.add_message(t, " ".join(WORDS[n]), stream=True, llm_provider="slow", memory="Auto"))
+                )
+                for c, t, n in ((ann, threads[0], "ann"), (bob, threads[1], "bob"))
+            ]
+            slow = tmp_path / "own" / "quuxbarian.pdf"
+            await asyncio.to_thread(slow.write_bytes, await asyncio.to_thread(inflating_pdf))
+            for file in (slow, tmp_path / "own" / "xylophonist.md"):
+                unread = await ann.upload_document_to_thread(threads[0], file)
+            assert (await ann.get_document_status(unread.document_id)).status in ("pending", "processing")
+            assert not replies[0].done()
+            found = holding(await contents(data), [*WORDS["ann"], *anns.values()])
+            assert set(found) == {*WORDS["ann"], *anns.values()}, "what is looked for can be found"
+
+            gone = await asyncio.to_thread(backchat, "users", "delete", "ANN", "--yes", *server.place)
+            assert (gone.returncode, gone.stderr) == (0, "")
+            assert gone.stdout == f"deleted ANN, whose id was {anns['user']}\n"
+            assert holding(await contents(data), [*WORDS["ann"], *anns.values()]) == {}
+
+            with pytest.raises(exceptions.BackboardAPIError, match="ended with status: cancelled"):
+                await asyncio.wait_for(replies[0], 10)
+            assert server.ask("GET", "/api/threads", key=ann.api_key)[0] == 401
+            assert not replies[1].done(), "bob's goes on"
+            replies[1].cancel()
+            await asyncio.gather(replies[1], return_exceptions=True)
+            await bob.delete_thread(threads[1])
+            assert await everything(bob, server, bobs) == before
+            said = await bob.add_message(bobs["thread"], "Where does the samarkandish cat sleep?", memory="Readonly")
+            assert "capybaresque basket" in said.content
+            assert {m["memory"] for m in said.messages[-1]["retrieved_memories"]} >= {"Likes Überraschungsei."}
+            answered = await bob.submit_tool_outputs(bobs["waiting"], bobs["run"], bob.left)
+            assert answered.status == "COMPLETED"
+            assert answered.content.startswith("get_current_weather: rain\n")
+        listed = await asyncio.to_thread(backchat, "users", "list", *server.place)
+        assert "bob" in listed.stdout
+        assert anns["user"] not in listed.stdout
+        assert server.stop() == 0
+        assert holding(await contents(data), [*WORDS["ann"], *anns.values()]) == {}
+        assert "Traceback" not in server.log
+        assert "crashed" not in server.log
+
+
+async def own_id(box: Box, name: str) -> str:
+    found = await box.services.accounts.user_by_name(name)
+    assert found is not None
+    return found.id
+
+
+async def test_a_reply_that_is_being_made_is_dropped(serve: Serve, tmp_path: Path) -> None:
+    """In one process: whoever reads it is told, and other users notice nothing."""
+    box = await serve({**THREADS, "providers": {"echo": {"use": "echo", "delay_ms": 20, "words": 100}}})
+    async with sdk(box, "ann") as ann, sdk(box, "bob") as bob:
+        thread = str((await ann.create_thread((await ann.create_assistant(name="a")).assistant_id)).thread_id)
+        others = asyncio.create_task(bob.send_message("wombatlike"))
+
+        async def listen() -> None:
+            forgotten = False
+            async for event in await ann.add_message(thread, "xylophonist quuxbarian", stream=True):
+                if event["type"] == "content_streaming" and not forgotten:
+                    forgotten = True
+                    await box.services.accounts.forget(await own_id(box, "ann"))
+                    assert holding(await contents(tmp_path), ["xylophonist", "quuxbarian", thread]) == {}
+
+        with pytest.raises(exceptions.BackboardAPIError, match="ended with status: cancelled"):
+            await listen()
+        assert (await others).content.startswith("wombatlike")
+    assert holding(await contents(tmp_path), ["xylophonist", "quuxbarian", thread]) == {}
+
+
+async def test_a_reply_that_does_not_stop_in_time(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It finds its conversation gone when it ends, and goes too."""
+    monkeypatch.setattr(belongings, "PATIENCE", 0)
+    box = await serve({**THREADS, "providers": {"echo": {"use": "echo", "delay_ms": 20, "words": 60}}})
+    async with sdk(box, "ann") as ann:
+        id = await own_id(box, "ann")
+        events = []
+        async for event in await ann.send_message("xylophonist quuxbarian", stream=True, memory="Auto"):
+            events.append(event["type"])
+            if events.count("content_streaming") == 1 and event["type"] == "content_streaming":
+                await box.services.accounts.forget(id)
+        assert events.count("content_streaming") > 1
+        assert "run_ended" not in events
+    await box.services.accounts.forget(id)
+    assert holding(await contents(tmp_path), ["xylophonist", "quuxbarian", id]) == {}
+    log = capsys.readouterr().err
+    assert "run.lost" in log
+    assert "crashed" not in log
+
+
+async def test_twice_is_once_and_a_name_can_be_had_again(serve: Serve) -> None:
+    box = await serve(THREADS)
+    ann = await box.key("ann")
+    assert (await ask(box, "POST", "/assistants", ann, json={"name": "mine"}))[0] == 200
+    id = await own_id(box, "ann")
+    for _ in range(2):
+        await box.services.accounts.forget(id)
+    assert (await ask(box, "GET", "/assistants", ann))[0] == 401
+    again = await box.key("ann")
+    assert await ask(box, "GET", "/assistants", again) == (200, [])
+    assert await own_id(box, "ann") != id
