@@ -256,6 +256,23 @@ async def test_nobody_is_kept_waiting_by_anothers_many(world: World) -> None:
     assert notes.begun.index(late.id) == 2
 
 
+async def test_the_lightest_of_one_owner_goes_first(world: World) -> None:
+    notes = Notes()
+    notes.gate = asyncio.Event()
+    async with world.process("one", notes, at_once=1) as jobs:
+        await world.add(jobs, "first")
+        await until(lambda: len(notes.begun) == 1)
+        for n, weight in enumerate((300, 100, 200)):
+            job = jobs.job("note", owner="ann", line=f"line {n}", payload={"say": "hi"}, weight=weight)
+            await world.store.apply([job_put(job)])
+            jobs.start(job)
+        for _ in range(20):  # this store never waits: after these turns of the loop all stand in line
+            await asyncio.sleep(0)
+        notes.gate.set()
+        assert await jobs.settled(["first", "line 0", "line 1", "line 2"], 5)
+    assert notes.begun == ["job001", "job003", "job004", "job002"]
+
+
 async def test_what_was_for_something_deleted_is_stopped(world: World) -> None:
     notes = Notes()
     notes.gate = asyncio.Event()

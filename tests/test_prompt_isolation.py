@@ -37,7 +37,11 @@ TURNS = 10_000
 AT_ONCE = 24
 MODES: Sequence[MemoryMode] = ("off", "read", "write")
 NAMES = ("ann", "bob", "cem", "dia")
-WORDS = ("the", "garden", "tea", "window", "river", "train", "mountain", "music", "work", "street", "house", "name")
+WORDS = [
+    a + b
+    for a in ("gar", "mil", "tor", "ven", "sol", "pan")
+    for b in ("den", "lo", "ra", "tin", "mus", "kel", "fi", "sta")
+]
 MARK = re.compile(r"\b(ann|bob|cem|dia)x\d+\b")
 
 
@@ -85,7 +89,9 @@ async def watched(tmp_path: Path) -> AsyncIterator[tuple[Services, Watch]]:
     (sqlite,), (recall,), (few,) = backchat_storages(), backchat_learners(), backchat_memories()
     watch = Watch()
     async with (
-        sqlite.open(sqlite.schema.load({"path": str(tmp_path / "x.db")}), KINDS, lambda _: None) as store,
+        sqlite.open(
+            sqlite.schema.load({"path": str(tmp_path / "x.db"), "synchronous": "NORMAL"}), KINDS, lambda _: None
+        ) as store,
         recall.open(recall.schema.load({})) as learner,
         few.open(few.schema.load({"size": 4})) as window,
     ):

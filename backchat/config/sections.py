@@ -266,7 +266,7 @@ SECTIONS: Sequence[tuple[str, str]] = (
     (
         "embedders",
         "Embedding models, each under a name of your choice; the first is the default. With none, documents and "
-        "memories are found by their words.",
+        "memories are found by their words. They need more packages: `.venv/bin/pip install -e '.[embeddings]'`.",
     ),
     ("documents", "How documents are read and searched."),
     ("auth", "How callers prove who they are: a list, asked in order."),

@@ -118,7 +118,7 @@ class Documents:
         job: Job | None = None
         if self._holds_words(name):
             payload = {"document": document.id}
-            job = self._jobs.job(TOPIC, owner=who.user, line=_line(document.id), payload=payload)
+            job = self._jobs.job(TOPIC, owner=who.user, line=_line(document.id), payload=payload, weight=document.size)
         else:
             document = replace(document, status="indexed", started_at=now, completed_at=now)
 

@@ -36,6 +36,7 @@ MOST_ATTEMPTS = 3
 class Job:
     """``topic`` names the handler. Jobs of one ``line`` run one after the other, in the order of their ids.
 
+    weight    how much work it is, in comparison with others of the topic
     attempts  how many processes have begun it, but for those that stopped in good order
     """
 
@@ -45,6 +46,7 @@ class Job:
     line: str
     worker: str
     payload: Mapping[str, Any] = field(default_factory=dict)
+    weight: int = 0
     attempts: int = 0
     version: int = 0
 
@@ -73,6 +75,7 @@ def job_put(job: Job) -> Put:
         "line": job.line,
         "worker": job.worker,
         "payload": job.payload,
+        "weight": job.weight,
         "attempts": job.attempts,
     }
     return Put("job", job.id, doc, job.version)
@@ -87,24 +90,28 @@ def job_of(record: Record) -> Job:
         line=d["line"],
         worker=d["worker"],
         payload=d["payload"],
+        weight=d["weight"],
         attempts=d["attempts"],
         version=record.version,
     )
 
 
 class Slots:
-    """How many jobs of a topic are worked on at the same time. The next one is of whoever has the fewest at work."""
+    """How many jobs of a topic are worked on at the same time.
+
+    The next one is of whoever has the fewest at work, and of theirs the lightest: somebody may be waiting for it.
+    """
 
     def __init__(self, count: int) -> None:
         self._free = count
         self._at_work: Counter[str] = Counter()
-        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
 
     @asynccontextmanager
-    async def one(self, owner: str) -> AsyncIterator[None]:
+    async def one(self, owner: str, weight: int) -> AsyncIterator[None]:
         """Wait for a slot and hold it."""
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.append((owner, turn))
+        self._waiting.append((owner, weight, turn))
         self._next()
         try:
             await turn
@@ -114,14 +121,14 @@ class Slots:
                 self._at_work[owner] -= 1
                 self._free += 1
             else:
-                self._waiting.remove((owner, turn))
+                self._waiting.remove((owner, weight, turn))
             self._next()
 
     def _next(self) -> None:
         while self._free and self._waiting:
-            chosen = min(self._waiting, key=lambda waits: self._at_work[waits[0]])
+            chosen = min(self._waiting, key=lambda waits: (self._at_work[waits[0]], waits[1]))
             self._waiting.remove(chosen)
-            owner, turn = chosen
+            owner, _, turn = chosen
             self._free -= 1
             self._at_work[owner] += 1
             turn.set_result(None)
@@ -166,9 +173,10 @@ class Jobs:
         """
         self._topics[topic] = Topic(handler, Slots(at_once), after)
 
-    def job(self, topic: str, *, owner: str, line: str, payload: Mapping[str, Any]) -> Job:
+    def job(self, topic: str, *, owner: str, line: str, payload: Mapping[str, Any], weight: int = 0) -> Job:
         """A job of this process. Apply its ``job_put`` together with what makes it necessary, then ``start`` it."""
-        return Job(id=self._new_id(), topic=topic, owner=owner, line=line, worker=self.worker, payload=payload)
+        id, worker = self._new_id(), self.worker
+        return Job(id=id, topic=topic, owner=owner, line=line, worker=worker, payload=payload, weight=weight)
 
     def start(self, job: Job) -> None:
         """Begin a job whose put is committed."""
@@ -230,7 +238,7 @@ class Jobs:
         try:
             topic = self._topics[job.topic]
             await self._turn(job)
-            async with topic.slots.one(job.owner):
+            async with topic.slots.one(job.owner, job.weight):
                 done = await self._work(job, topic.handler)
             if done and topic.after is not None:
                 await topic.after(job)

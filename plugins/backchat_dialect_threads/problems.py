@@ -21,15 +21,17 @@ STATUSES = {
 
 def render_error(problem: Problem, request: web.Request) -> web.Response:
     """``{"detail": text}``, where the text begins with the field it is about; for 422 a list with one entry a field."""
-    detail: object = DETAILS.get(problem.code, problem.message)
+    # Here a conversation is called a thread.
+    message = problem.message.replace("conversation", "thread")
+    detail: object = DETAILS.get(problem.code, message)
     if problem.status == 422:
         detail = [
             {"loc": list(f.loc), "msg": f.message, "type": "missing" if f.missing else "value_error"}
             for f in problem.fields
-        ] or [{"loc": ["body"], "msg": problem.message, "type": problem.code}]
+        ] or [{"loc": ["body"], "msg": message, "type": problem.code}]
     elif problem.fields:
         place = ".".join(str(step) for step in problem.fields[0].loc[1:])
-        detail = f"{place}: {problem.message}" if place else problem.message
+        detail = f"{place}: {message}" if place else message
     response = web.Response(
         body=orjson.dumps({"detail": detail}), status=problem.status, content_type="application/json"
     )

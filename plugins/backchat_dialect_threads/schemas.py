@@ -85,8 +85,8 @@ class _AssistantFields(Lenient):
 
     @pre_load
     def without_null(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """``tok_k: null`` is its default; the others may be null."""
-        return {name: value for name, value in data.items() if value is not None or name != "tok_k"}
+        """What has to have a value counts as not given; the others are empty then."""
+        return {name: value for name, value in data.items() if value is not None or name not in ("name", "tok_k")}
 
 
 _NAME: dict[str, Any] = {

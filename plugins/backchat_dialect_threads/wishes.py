@@ -51,7 +51,10 @@ async def say_of(services: Services, who: Identity, body: Mapping[str, Any], thr
     refuse_missing_features(body)
     _web_search(body["web_search"])
     if not body["content"] and not body["files"]:
-        raise InvalidInput("a message needs content or files", field="body.content")
+        raise InvalidInput(
+            "a message needs content or files (a body of JSON says so with Content-Type: application/json)",
+            field="body.content",
+        )
     tools = await checked_tools(body["tools"]) if body["tools"] is not None else None
     reasoning, memory, metadata = effort_of(body["thinking"]), _memory(body), _metadata(body["metadata"])
     chosen = await provider_of(services, who, body["llm_provider"])

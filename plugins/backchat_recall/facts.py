@@ -25,7 +25,10 @@ _FILLER = re.compile(
     r"thanks?(?: you)?(?: so much| a lot)?|ok(?:ay)?|well|so|oh|ah|yes|yeah|yep|sure|great|cool|nice|btw|by the way|"
     r"fyi|also|and|plus|anyway|to be clear|to be honest|nice to meet you|please|(?:just )?so you know|just fyi|"
     r"for (?:your information|the record|future reference|context)|as you know|since you ask(?:ed)?|about me|as for me|"
-    r"just to let you know|let me correct (?:that|myself|this))"
+    r"just to let you know|let me correct (?:that|myself|this)|and (?:on|so on|then)|(?:and )?(?:another|one more) thing|"
+    r"first(?:ly)?(?: of all)?|second(?:ly)?|finally|lastly|next|then|now|again|look|listen|right|al+ ?right|h+m+|u+[hm]+|"
+    r"basically|honestly|frankly|personally|incidentally|besides|moreover|furthermore|in addition|additionally|"
+    r"of course|to begin with|for starters|(?:as|like) i (?:said|mentioned)|moving on)"
     r"\s*[,.!:\u2013\u2014-]+\s*|(?:oh|also|and|so|btw|please)\s+(?=(?:i|my|we|our|remember|note|don|call|forget)\b)",
     re.I,
 )
@@ -62,13 +65,31 @@ _QUESTION_TAIL = re.compile(
 _CALL_ME = re.compile(
     r"(?:(?:you can|just|please|everyone|people)\s+)*calls? me (?!crazy|back|when|if|at|later)\w", re.I
 )
+# Said to the assistant about what it does: an instruction, not a statement.
 _TOLD = re.compile(
-    r"\b(?:you|your|yours|must|should|always|never|ignore|instructions?|system|prompt|assistant|answer|answers|respond|"
-    r"reply|replies|output|password)\b",
+    r"\b(?:you|your|yours|yourself|ignore|disregard|instructions?|prompts?|assistant|answers|respond|reply|replies|"
+    r"responses?|outputs?|the system|system message)\b|^(?:always|never|do|don't|from now on|only|be)\b|"
+    r"^(?=.*\banswer\b).*\b(?:must|should|shall|always|never|only|has to)\b",
     re.I,
 )
-_TO_DO = re.compile(r"(?:to|how|when|what|where|why|who|me|it|this|us|them|him|her)\b", re.I)
-_STATES = re.compile(r"\b(?:is|are|was|were|has|have|had|'s|\w{3,}s)\b", re.I)
+_TO_DO = re.compile(r"(?:to|how|when|what|where|why|who|me|it(?!(?:'s| is) (?:my|our)\b)|this|us|them|him|her)\b", re.I)
+_STATES = re.compile(
+    r"\w'(?:s|m|re|ve|ll|d)\b|n't\b|\w:\s|^(?:i|we) \w|"
+    r"\b(?:is|are|was|were|am|has|have|had|can|could|will|would|must|should|may|might|do|does|did|lives?|works?|meet|"
+    r"need|want|like|love|go|went|come|came|cost|take|took|start|open|close|speak|eat|drink|play|use|own|run|got)\b|"
+    r"^(?:(?:the|an?|my|our|these|those|all|every|each) )?[\w'-]+ (?:.* )?\w{2,}(?:s|ed)\b",
+    re.I,
+)
+_REQUEST_TAIL = re.compile(
+    r"(?:\s*[,;\u2013\u2014]|\s-)\s*(?:and |so |but |now |then |please )*(?:(?:can|could|would|will) you\b|"
+    r"(?:what|how|where|when|who|why)(?:'s| is| are| do| does| should| can)\b|let me know\b|"
+    r"(?:tell|give|show|write|help|find|explain|translate|summari[sz]e|suggest|recommend|make|create|list|search|look|"
+    r"check|calculate|remind|describe|compare|draft|plan|book|sing|read|send) (?:me|us|an?|the|my|our|some|this|that|it|"
+    r"for|up|about|please|two|three|four|five|ten|\d+)\b).*$|"
+    r"\s(?:and|so|but) (?:now )?(?:please )?(?:tell|give|show|help|remind|write|find) (?:me|us)\b.*$",
+    re.I,
+)
+_ELIDED = re.compile(r"(?P<who>i|we)\b.*?(?P<joint>\s*,?\s+and) (?:now )?(?=no longer\b)", re.I)
 _NOT_TAIL = re.compile(r",\s*(?:and\s+)?not\s+[^,;]{1,60}$|\s*\(not\s[^)]{1,60}\)$", re.I)
 _NOT_BUT = re.compile(
     r"(?P<subject>i|we) (?:do not|don't|no longer) (?P<verb>\w+) (?P<old>[^,]{1,60}?),?"
@@ -110,15 +131,19 @@ def _facts_in(sentence: str, corrects: bool) -> Iterator[Statement]:
     plain = sentence.replace("\u2019", "'").rstrip()
     plain, marked, asked = _without_lead(plain)
     corrects = corrects or marked
-    if plain.endswith("?"):
+    if (request := _REQUEST_TAIL.search(plain)) is not None:
+        plain = plain[: request.start()]
+    elif plain.endswith("?"):
         cut = _QUESTION_TAIL.search(plain)
         plain = plain[: cut.start()] if cut else ""
     plain = plain.rstrip(" .!,:;\u2026")
+    if elided := _ELIDED.match(plain):
+        plain = f"{plain[: elided.end('joint')]} {elided['who']} {plain[elided.end() :]}"
     for n, clause in enumerate(clauses(plain)):
         fact, changed = _settled(clause.strip())
         if n == 0 and _GREETING.match(sentence):
             fact = _INTRODUCED.sub(r"My name is \g<name>", fact)
-        if not _is_fact(fact, asked):
+        if not _is_fact(fact, asked and n == 0):
             return  # what follows a request or a supposition belongs to it
         yield Statement(fact[0].upper() + fact[1:], corrects or changed)
 
@@ -161,6 +186,6 @@ def _is_fact(text: str, asked: bool) -> bool:
         return True
     setting = _SETTING.match(text)
     own = text[setting.end() :] if setting else text
-    if _STARTS_FIRST.match(own):
-        return is_lasting(own)
+    if _STARTS_FIRST.match(own) and is_lasting(own):
+        return True
     return asked and not _TOLD.search(text) and not _TO_DO.match(text) and bool(_STATES.search(text))

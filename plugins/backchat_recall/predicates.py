@@ -52,6 +52,7 @@ _PASSING_STATES = _words(
     "coming leaving pretty convinced certain kidding joking serious impressed surprised afraid off out home "
     "online typing following dealing facing missing"
 )
+_STOPPED_PASSING = _words("getting trying debugging doing seeing asking wondering thinking looking waiting")
 _LASTING_IN = _words("born raised diagnosed named married afraid allergic")
 _NOT_HAD = _words(
     "string array dataframe database class method variable loop dictionary dict object component question "
@@ -140,6 +141,8 @@ def _does(rest: list[str], short: str, negated: bool) -> bool:
         return bool(after) and after[0] in _ABLE and not _POINTED_AT.match(" ".join(after[1:]))
     if verb == "do" and after:
         return after[0] in _DOES
+    if verb == "stopped":
+        return bool(after) and after[0].endswith("ing") and after[0] not in _STOPPED_PASSING
     if verb == "used":
         return after[:1] == ["to"]
     if _POINTED_AT.match(" ".join(after)) or not verb.isalpha():
@@ -156,6 +159,8 @@ def _is(state: list[str]) -> bool:
         if state[0] in ("a", "an"):
             return len(state) > 1 and state[1] not in ("bit", "little", "lot", "few")
         state = state[1:]
+    if state[:2] == ["no", "longer"]:
+        return _is(state[2:])
     if not state:
         return False
     if state[:2] in (["afraid", "of"], ["good", "at"], ["able", "to"], ["bad", "at"]):

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backchat.services.memory_words import essence
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """``words`` find memories about the same; ``single``: only one of them can hold even if nobody says "no longer"."""
+    """``words`` find memories about the same; ``single``: only one of them can hold even if nobody says "no longer".
+
+    ``value``: what is said of it, such as the place; the whole fact if that cannot be told apart.
+    """
 
     name: str
     words: str
     single: bool = True
+    value: str = ""
 
 
 _SHORT = (
@@ -138,14 +142,23 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Find], ...] = tuple(
 )
 
 
-def slots(fact: str) -> dict[str, Slot]:
-    """What a fact is about, by name. A fact may be about nothing that another one could contradict."""
+def plain(fact: str) -> str:
+    """In lower case, in the first person, with whole words: "The user doesn't" is "i does not"."""
     text = " ".join(fact.lower().replace("\u2019", "'").rstrip(" .!").split())
     text = _THIRD.sub(lambda m: "my " if m["own"] else "i ", text)
     for pattern, full in _SHORT:
         text = pattern.sub(full, text)
-    text = _ADVERBS.sub("", text + " ").strip()
-    found = (find(match) for pattern, find in _PATTERNS if (match := pattern.search(text)))
+    return text
+
+
+def slots(fact: str) -> dict[str, Slot]:
+    """What a fact is about, by name. A fact may be about nothing that another one could contradict."""
+    text = _ADVERBS.sub("", plain(fact) + " ").strip()
+    found = (
+        replace(find(match), value=text[match.end() :].strip() or text)
+        for pattern, find in _PATTERNS
+        if (match := pattern.search(text))
+    )
     return {slot.name: slot for slot in found}
 
 

@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def run(server: Server, source: str, directory: Path) -> str:
     """What a script prints; it has a PDF beside it."""
     here = f'BackboardClient(api_key="{server.key}", base_url="http://127.0.0.1:{server.port}/api")'
-    source, changed = re.subn(r'BackboardClient\(api_key="YOUR_API_KEY"\)', here, source)
+    source, changed = re.subn(r'BackboardClient\(api_key="YOUR_API_KEY"(, base_url="[^"]*")?\)', here, source)
     assert changed == 1
     (directory / "sample.py").write_text(source, "utf-8")
     pdf = FPDF()
