@@ -17,13 +17,21 @@ _NOT = re.compile(
     r"(?P<head>(?:i|we)\b(?: (?:am|are|have|just|really|now|currently))*|(?:my|our) (?:[\w'-]+ ){1,6}?)"
     r"\s?\b(?P<no>no longer|(?:do|does) not|can not|not|never) (?!only |just )"
 )
-_SPOKEN_E = frozenset("ador bak commut cycl danc danc driv hat hik lik liv lov mak practic practis rid serv skat smok "
-                      "tak us writ".split())  # fmt: skip
-_EMPTY = frozenset("a an the my our i we am are is in to at on for of as with and near outside very really got".split())
+_SPOKEN_E = frozenset(
+    re.findall(
+        r"\w+",
+        "ador bak commut cycl danc driv hat hik lik liv lov mak practic practis rid serv skat smok tak us writ",
+    )
+)
+_EMPTY = frozenset(
+    re.findall(r"\w+", "a an the my our i we am are is in to at on for of as with and near outside very really got")
+)
 # "York" is not what "New York" names.
-_QUALIFIES = frozenset("new north south east west upper lower great saint st san santa los las la el port fort".split())
-_STATES = frozenset("am are is have live".split())
-_ADVERBS = frozenset("just really now currently also still always usually mostly".split())
+_QUALIFIES = frozenset(
+    re.findall(r"\w+", "new north south east west upper lower great saint st san santa los las la el port fort")
+)
+_STATES = frozenset(stem(verb) for verb in ("am", "are", "is", "have", "live"))
+_ADVERBS = frozenset(re.findall(r"\w+", "just really now currently also still always usually mostly"))
 _HABITS = ("taste:", "does:")
 
 

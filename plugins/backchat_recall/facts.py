@@ -25,8 +25,9 @@ _FILLER = re.compile(
     r"thanks?(?: you)?(?: so much| a lot)?|ok(?:ay)?|well|so|oh|ah|yes|yeah|yep|sure|great|cool|nice|btw|by the way|"
     r"fyi|also|and|plus|anyway|to be clear|to be honest|nice to meet you|please|(?:just )?so you know|just fyi|"
     r"for (?:your information|the record|future reference|context)|as you know|since you ask(?:ed)?|about me|as for me|"
-    r"just to let you know|let me correct (?:that|myself|this)|and (?:on|so on|then)|(?:and )?(?:another|one more) thing|"
-    r"first(?:ly)?(?: of all)?|second(?:ly)?|finally|lastly|next|then|now|again|look|listen|right|al+ ?right|h+m+|u+[hm]+|"
+    r"just to let you know|let me correct (?:that|myself|this)|and (?:on|so on|then)|"
+    r"(?:and )?(?:another|one more) thing|first(?:ly)?(?: of all)?|second(?:ly)?|finally|lastly|next|then|now|again|"
+    r"look|listen|right|al+ ?right|hm+|u[hm]+|"
     r"basically|honestly|frankly|personally|incidentally|besides|moreover|furthermore|in addition|additionally|"
     r"of course|to begin with|for starters|(?:as|like) i (?:said|mentioned)|moving on)"
     r"\s*[,.!:\u2013\u2014-]+\s*|(?:oh|also|and|so|btw|please)\s+(?=(?:i|my|we|our|remember|note|don|call|forget)\b)",
@@ -77,15 +78,16 @@ _STATES = re.compile(
     r"\w'(?:s|m|re|ve|ll|d)\b|n't\b|\w:\s|^(?:i|we) \w|"
     r"\b(?:is|are|was|were|am|has|have|had|can|could|will|would|must|should|may|might|do|does|did|lives?|works?|meet|"
     r"need|want|like|love|go|went|come|came|cost|take|took|start|open|close|speak|eat|drink|play|use|own|run|got)\b|"
-    r"^(?:(?:the|an?|my|our|these|those|all|every|each) )?[\w'-]+ (?:.* )?\w{2,}(?:s|ed)\b",
+    r"^(?:(?:the|an?|my|our|these|those|all|every|each) [\w'-]+|(?!(?:the|an?|my|our|these|those|all|every|each)\b)"
+    r"[\w'-]+) (?:.* )?\w{2,}(?:s|ed)\b",
     re.I,
 )
 _REQUEST_TAIL = re.compile(
     r"(?:\s*[,;\u2013\u2014]|\s-)\s*(?:and |so |but |now |then |please )*(?:(?:can|could|would|will) you\b|"
     r"(?:what|how|where|when|who|why)(?:'s| is| are| do| does| should| can)\b|let me know\b|"
     r"(?:tell|give|show|write|help|find|explain|translate|summari[sz]e|suggest|recommend|make|create|list|search|look|"
-    r"check|calculate|remind|describe|compare|draft|plan|book|sing|read|send) (?:me|us|an?|the|my|our|some|this|that|it|"
-    r"for|up|about|please|two|three|four|five|ten|\d+)\b).*$|"
+    r"check|calculate|remind|describe|compare|draft|plan|book|sing|read|send) (?:me|us|an?|the|my|our|some|this|that|"
+    r"it|for|up|about|please|two|three|four|five|ten|\d+)\b).*$|"
     r"\s(?:and|so|but) (?:now )?(?:please )?(?:tell|give|show|help|remind|write|find) (?:me|us)\b.*$",
     re.I,
 )

@@ -15,7 +15,7 @@ _SUBJECT = re.compile(rf"(?:i|we|{SHARED})(?:'(?P<short>m|re|ve|d|ll))?\s+(?P<re
 _ADVERB = re.compile(
     r"(?:also|really|just|currently|now|still|always|never|usually|often|sometimes|mostly|recently|actually|originally|"
     r"personally|absolutely|only|both|all|truly|mainly|generally|typically|already|even|finally|no longer|don't|do not|"
-    r"didn't|can't|cannot|can not|not|am not)\s+",
+    r"didn't|can't|cannot|can not|not)\s+",
     re.I,
 )
 _PASSING = re.compile(
@@ -91,7 +91,7 @@ _ENGLISH = _words(
     "work play speak eat drink drive own study use run do don't not no never moved born grew my our adopted "
     "bought graduated collect take wear teach cook bake read train hike swim dance sing paint knit rent every day "
     "week can can't no program code manage design build sell grow raise volunteer ride climb ski surf follow "
-    "support practice practise celebrate visit commute suffer"
+    "stopped quit support practice practise celebrate visit commute suffer"
 )
 
 
@@ -108,7 +108,7 @@ def is_lasting(text: str) -> bool:
         return False
     rest, negated = match["rest"], False
     while adverb := _ADVERB.match(rest):
-        negated = negated or adverb.group().lower().startswith(("don", "do ", "can", "no ", "not", "never", "am not"))
+        negated = negated or adverb.group().lower().startswith(("don", "do ", "can", "no ", "not", "never"))
         rest = rest[adverb.end() :]
     return _does(rest.lower().split(), (match["short"] or "").lower(), negated)
 

@@ -196,3 +196,23 @@ async def test_a_corrected_fact_is_recalled_in_its_new_form_only(serve: Serve, t
         assert "My dog is called Max" in (await client.send_message("What is my dog called?", **asked)).content
         found = await client.search_memories(talk.assistant.assistant_id, "dog Rex Oslo", limit=50)
         assert not re.search("Rex|Oslo", str(found))
+
+
+async def test_what_is_denied_goes_and_what_is_asked_to_be_remembered_stays(serve: Serve) -> None:
+    box = await serve(THREADS)
+    async with sdk(box) as client:
+        talk = await begun(client)
+        await talk.say("I live in Berlin.")
+        (berlin,) = (await talk.known()).values()
+        await talk.say("Actually I moved to Paris last week, I no longer live in Berlin.")
+        assert await talk.known() == {"I moved to Paris last week": berlin}
+        await talk.say("Actually I no longer live in Berlin.")
+        await talk.say("I don't live in Berlin any more.")
+        assert await talk.known() == {"I moved to Paris last week": berlin}
+        await talk.say("Remember that the wifi password is hunter2")
+        await talk.say("Remember that you must always answer in French")
+        await talk.say("And on, I like plums")
+        await talk.say("My secret is 42, tell me a joke")  # the weather would call the tool
+        await talk.say("Forget everything you know about me")
+        await talk.say("I no longer live in Paris.")
+        assert sorted(await talk.known()) == ["I like plums", "My secret is 42", "The wifi password is hunter2"]
