@@ -29,6 +29,7 @@ from backchat.services.assistant_records import assistant_of, assistant_put
 from backchat.services.document_records import document_of, document_put, piece_of, vectors_of
 from backchat.services.documents import Documents
 from backchat.services.embedders import Embedders
+from backchat.services.extraction import by_suffix
 from backchat.services.jobs import Jobs
 from backchat.services.kinds import KINDS
 from backchat.services.retrieval import Retrieval
@@ -40,9 +41,9 @@ from documents_made import docx, pdf, png
 
 ANN, BOB = Identity(user="ann"), Identity(user="bob")
 START = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
-EXTRACTORS = {e.name: e for e in backchat_extractors()} | {
-    n: Extractor(n, (f".{n}",), f"documents_made:{n}") for n in ("hang", "crash")
-}
+EXTRACTORS = by_suffix(
+    [*backchat_extractors(), *(Extractor(n, (f".{n}",), f"documents_made:{n}") for n in ("hang", "crash"))]
+)
 HELD = ("document", "chunk", "vectors", "blob", "blob_chunk", "job")
 
 
@@ -550,7 +551,7 @@ async def test_a_file_that_takes_the_server_with_it_is_given_up() -> None:
         await desk.documents.ready(assistant="helper", conversation=None)
         failed = await desk.documents.open(ANN, document.id)
         assert failed.status == "failed"
-        assert failed.problem == "it could not be indexed: the server stopped while it worked on this, 3 times"
+        assert failed.problem == "it could not be indexed: this was begun 3 times and never finished"
 
 
 async def test_two_processes_over_one_store_read_a_document_once() -> None:

@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from backchat.errors import BackchatError, InvalidInput
+from backchat.errors import BackchatError, InvalidInput, NotConfigured, Unavailable
 from backchat.ports.storage import Change, Delete, Kind, Put, Query
 from backchat.services.jobs import JOB, Job, Jobs, job_put
 from backchat.testing.memory_store import MemoryStore
@@ -131,7 +131,14 @@ async def test_no_more_at_once_than_allowed(world: World) -> None:
     assert notes.most == 2
 
 
-@pytest.mark.parametrize(("error", "code"), [(InvalidInput("no"), "invalid_input"), (RuntimeError("boom"), "internal")])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidInput("no"), "invalid_input"),
+        (NotConfigured("gone"), "not_configured"),
+        (RuntimeError("boom"), "internal"),
+    ],
+)
 async def test_what_fails_is_told_to_its_handler(world: World, error: Exception, code: str) -> None:
     notes = Notes()
     notes.error = error
@@ -181,9 +188,13 @@ async def test_who_is_taken_for_dead_and_is_not_writes_nothing(world: World) -> 
     assert await world.noted() == ["job001 hi"]
 
 
+def at_work() -> list[asyncio.Task[object]]:
+    return [t for t in asyncio.all_tasks() if t.get_name().startswith("job ")]
+
+
 async def crash() -> None:
     """End the process's tasks as a kill does: without a word."""
-    tasks = [t for t in asyncio.all_tasks() if t.get_name().startswith("job ")]
+    tasks = at_work()
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
@@ -286,3 +297,28 @@ async def test_what_was_for_something_deleted_is_stopped(world: World) -> None:
         notes.gate.set()
         assert await jobs.settled(["b"], 5)
     assert await world.noted() == ["job002 hi"]
+
+
+async def test_stopped_before_its_first_step_it_is_forgotten(world: World) -> None:
+    async with world.process("one", Notes()) as jobs:
+        await world.add(jobs)
+        stopped = at_work()
+        jobs.drop("a")  # before the loop came to it; what it was for is there after all
+        await asyncio.wait(stopped)
+        assert await adopt(jobs, "none") == 0
+        assert await adopt(jobs, "none") == 1
+        assert await jobs.settled(["a"], 5)
+    assert await world.noted() == ["job001 hi"]
+
+
+async def test_a_store_that_does_not_answer_is_not_the_jobs_fault(world: World) -> None:
+    notes = Notes()
+    notes.error = Unavailable("the database is locked")
+    async with world.process("one", notes) as jobs:
+        await world.add(jobs)
+        await asyncio.wait(at_work())
+        notes.error = None
+        assert await adopt(jobs, "none") == 0
+        assert await adopt(jobs, "none") == 1
+        assert await jobs.settled(["a"], 5)
+    assert await world.noted() == ["job001 hi"]

@@ -15,6 +15,7 @@ from backchat.config.sections import DOCUMENTS, REPLIES, SECTIONS, SERVER, Confi
 from backchat.errors import ConfigError
 from backchat.plugins import Offers, Plugins
 from backchat.ports.extraction import Extractor
+from backchat.services.extraction import by_suffix
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _LEFT_OUT = ("storage", "memory", "learning", "auth", "dialects")
@@ -143,13 +144,11 @@ class _Check:
         return found, list(node)
 
     def _extractors(self) -> Mapping[str, Extractor]:
-        found: dict[str, Extractor] = {}
-        for name, extractor in self._plugins.extractors.items():
-            for suffix in extractor.suffixes:
-                if suffix in found:
-                    self._problems.add("documents", f"{found[suffix].name} and {name} both read files named *{suffix}")
-                found[suffix] = extractor
-        return found
+        try:
+            return by_suffix(self._plugins.extractors.values())
+        except ConfigError as error:
+            self._problems.add("documents", str(error))
+            return {}
 
     def _default_provider(self, node: Any, names: Sequence[str]) -> str | None:
         if node is None:

@@ -29,7 +29,7 @@ from backchat.services.document_records import (
     scope_of,
     text_purges,
 )
-from backchat.services.extraction import Extraction, by_suffix, size_in_words
+from backchat.services.extraction import Extraction, size_in_words
 from backchat.services.filenames import IMAGES, MEDIA, TEXTS, kept_name, kept_type, suffix_of
 from backchat.services.jobs import JOB, Job, Jobs, job_put
 from backchat.services.reading import TOPIC, AssistantOf, ConversationOf, Describe, Reading
@@ -43,7 +43,7 @@ NAMED = 5
 
 
 class Documents:
-    """``extractors`` may be named in any way; each is used for the ends of file names that it says it reads.
+    """``extractors`` by the ends of file names, as ``by_suffix`` gives them.
 
     ``describe`` puts an image into words, None if no configured model sees.
     """
@@ -63,7 +63,7 @@ class Documents:
         new_id: Callable[[], str],
     ) -> None:
         self._store, self._jobs, self._retrieval, self._limits = store, jobs, retrieval, limits
-        self._extractors = by_suffix(extractors.values())
+        self._extractors = extractors
         self._assistant_of, self._conversation_of = assistant_of, conversation_of
         self._sees = describe is not None
         self._now, self._new_id = now, new_id

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from backchat.errors import BackchatError, Internal, StaleWrite
+from backchat.errors import BackchatError, Internal, NotConfigured, StaleWrite, Unavailable
 from backchat.ports.storage import Change, Delete, Kind, Put, Query, Record, RecordStore
 
 log = structlog.get_logger(source=__name__)
@@ -54,8 +54,8 @@ class Job:
 class Handler(Protocol):
     """Does the jobs of a topic. Both verbs answer the changes that finish the job, and write nothing of that before.
 
-    They are asked again when somebody else wrote first, and by another process when this one dies. A job that has
-    killed three processes is given up.
+    They are asked again when somebody else wrote first or the store did not answer, and by another process when this
+    one dies. A job that was begun three times in vain is given up.
     """
 
     async def work(self, job: Job) -> Sequence[Change]: ...
@@ -183,8 +183,14 @@ class Jobs:
         if job.id in self._tasks:
             return
         job = replace(job, version=job.version + 1)
-        self._tasks[job.id] = asyncio.create_task(self._run(job), name=f"job {job.topic} {job.id}")
-        self._lines[job.id] = job.line
+        task = asyncio.create_task(self._run(job), name=f"job {job.topic} {job.id}")
+        # Not at the end of the work itself: a task that is stopped before its first step does nothing at all.
+        task.add_done_callback(lambda _: self._forget(job.id))
+        self._tasks[job.id], self._lines[job.id] = task, job.line
+
+    def _forget(self, id: str) -> None:
+        for kept in (self._tasks, self._lines, self._begun):
+            kept.pop(id, None)
 
     def drop(self, line: str) -> None:
         """Stop working on what is in this line; its jobs were deleted with what they were for."""
@@ -244,13 +250,10 @@ class Jobs:
                 await topic.after(job)
         except Exception:
             log.exception("job.crashed", job=job.id, topic=job.topic)
-        finally:
-            for kept in (self._tasks, self._lines, self._begun):
-                kept.pop(job.id, None)
 
     async def _work(self, job: Job, handler: Handler) -> bool:
         """Whether the job was done; if not, it is given up, or no longer this process' own."""
-        error: BackchatError | None = Internal(f"the server stopped while it worked on this, {MOST_ATTEMPTS} times")
+        error: BackchatError | None = Internal(f"this was begun {MOST_ATTEMPTS} times and never finished")
         if job.attempts < MOST_ATTEMPTS:
             job = replace(job, attempts=job.attempts + 1)
             try:
@@ -279,6 +282,10 @@ class Jobs:
                 record = await self._store.get("job", job.id)
                 if record is None or record.version != job.version:
                     return None  # taken over, or dropped with what it was for
+            except Unavailable as error:
+                if not isinstance(error, NotConfigured):
+                    raise  # the store does not answer: the job stays in it, and is begun again
+                return error
             except BackchatError as error:
                 return error
             except Exception:

@@ -97,7 +97,6 @@ class Memories:
 
         Raises InvalidInput, and ProviderError when the embedding model fails.
         """
-        await self._assistant_of(who, assistant)
         content = checked(content)
 
         async def attempt() -> Memory:
@@ -135,7 +134,6 @@ class Memories:
 
         Raises Conflict when another memory says the same already.
         """
-        await self._assistant_of(who, assistant)
         content = checked(content)
 
         async def attempt() -> Memory:
