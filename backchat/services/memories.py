@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -19,12 +20,12 @@ from backchat.services.access import owned
 from backchat.services.embedders import Embedders
 from backchat.services.jobs import Job, Jobs, job_put
 from backchat.services.memory_content import MOST_CONTENT, MOST_HISTORY, MOST_SOURCES, checked, superseded
+from backchat.services.memory_copies import copied_memories
 from backchat.services.memory_insights import MemoryInsights, insights_of
 from backchat.services.memory_records import (
     MEMORY,
     MEMORY_OPERATION,
     MEMORY_RESET,
-    MEMORY_VECTOR,
     memories_purge,
     memory_deletes,
     memory_of,
@@ -32,8 +33,6 @@ from backchat.services.memory_records import (
     operation_of,
     operation_put,
     reset_put,
-    vector_of,
-    vector_put,
 )
 from backchat.services.memory_search import MemorySearch
 from backchat.services.memory_words import digest
@@ -238,41 +237,22 @@ class Memories:
         the target is deleted meanwhile.
         """
         query = self._of(source.owner, source.id, order=("created",), limit=PAGE)
-        copied = 0
+        who, copied = Identity(user=target.owner), 0
+
+        async def attempt(memories: Sequence[Memory]) -> int:
+            await self._assistant_of(who, target.id)
+            puts, new = await copied_memories(self._store, memories, target, self._now(), self._new_id)
+            await self._store.apply([there(target.id), *puts])
+            return new
+
         last: tuple[str, str] | None = None
         while True:
             page = await self._store.find(replace(query, after=last))
             if page:
-                copied += await self._copied([memory_of(r) for r in page], target)
+                copied += await retrying(partial(attempt, [memory_of(r) for r in page]))
             if len(page) < PAGE:
                 return copied
             last = (page[-1].doc["created"], page[-1].id)
-
-    async def _copied(self, memories: Sequence[Memory], target: Assistant) -> int:
-        ids = tuple(m.id for m in memories)
-        vectors = await self._store.find(Query(kind=MEMORY_VECTOR.name, where=(("id", ids),), limit=PAGE))
-        made = {v.id: (v.doc["signature"], vector_of(v)) for v in vectors}
-        said = {digest(m.content): m for m in memories}
-        of_it = self._of(target.owner, target.id)
-        known = replace(of_it, where=(*of_it.where, ("digest", tuple(said))), limit=PAGE)
-
-        async def attempt() -> int:
-            await self._assistant_of(Identity(user=target.owner), target.id)
-            now, changes = self._now(), list[Change]([there(target.id)])
-            # What the source says twice over, because it changed between two pages, or the target says by now.
-            twice = {r.doc["digest"] for r in await self._store.find(known)}
-            new = [m for says, m in said.items() if says not in twice]
-            for memory in new:
-                copy = replace(
-                    memory, id=self._new_id(), owner=target.owner, assistant=target.id, history=(), version=0
-                )
-                changes.append(memory_put(copy))
-                if memory.id in made:
-                    changes.append(vector_put(copy, *made[memory.id], now))
-            await self._store.apply(changes)
-            return len(new)
-
-        return await retrying(attempt)
 
     async def saying(self, owner: str, assistant: str, content: str) -> Memory | None:
         """The memory that says this, if there is one."""

@@ -17,6 +17,7 @@ from backchat.domain.run import (
     MemoriesRecalled,
     PassagesFound,
     ReasoningDelta,
+    Run,
     RunEnded,
     RunEvent,
     RunPaused,
@@ -31,6 +32,8 @@ EVENT = Kind(name="event", fields=("run",), partition="run")
 Numbered = tuple[int, RunEvent]
 PAGE = 500
 TAIL = 4
+GROUNDS = 20
+"""Events at the beginning of a part of a run among which its grounds are."""
 
 
 def event_id(run: str, seq: int) -> str:
@@ -51,6 +54,18 @@ async def read_events(store: RecordStore, run: str, after: int, limit: int = PAG
     ranges = (Range("id", event_id(run, after + 1), run + "/"),)
     records = await store.find(Query(kind="event", ranges=ranges, limit=limit))
     return [(int(r.id[-8:]), _event(r.doc)) for r in records]
+
+
+async def read_grounds(store: RecordStore, run: Run) -> tuple[Sequence[Recalled] | None, Sequence[str]]:
+    """The memories and files that the last part of a run was grounded with; None if none were looked for."""
+    memories: Sequence[Recalled] | None = None
+    files: Sequence[str] = ()
+    for _, event in await read_events(store, run.id, run.began, GROUNDS):
+        if type(event) is MemoriesRecalled:
+            memories = event.memories
+        elif type(event) is PassagesFound:
+            files = event.files
+    return memories, files
 
 
 def _doc(event: RunEvent) -> dict[str, Any]:

@@ -19,21 +19,19 @@ from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.memory import Recalled
 from backchat.domain.message import Message
-from backchat.domain.run import MemoriesRecalled, PassagesFound, Run, RunEnded, RunPaused
+from backchat.domain.run import Run, RunEnded, RunPaused
 from backchat.errors import BackchatError, Draining, Expired, NotFound, RunInProgress
 from backchat.ports.storage import Change, Put, RecordStore
 from backchat.services.access import owned
 from backchat.services.endings import error_of
 from backchat.services.retrying import retrying
-from backchat.services.runlog import Numbered, RunLog, read_events
+from backchat.services.runlog import Numbered, RunLog, read_events, read_grounds
 from backchat.services.runstate import run_of
 from backchat.services.stored import conversation_of, conversation_put, message_of
 from backchat.services.waiting import given_up
 
 log = structlog.get_logger(source=__name__)
 POLL = 0.2
-GROUNDS = 20
-"""Events at the beginning of a part of a run among which its grounds are."""
 ACTIVE = ("running", "waiting")
 Reason = Literal["cancelled", "interrupted"]
 
@@ -178,15 +176,7 @@ class Runs:
 
     async def grounds(self, run: Run) -> tuple[Sequence[Recalled] | None, Sequence[str]]:
         """The memories and files that the last part of a run was grounded with; None in a run without memory."""
-        memories: Sequence[Recalled] | None = None
-        files: Sequence[str] = ()
-        if run.recipe.assistant is not None:
-            for _, event in await read_events(self.store, run.id, run.began, GROUNDS):
-                if type(event) is MemoriesRecalled:
-                    memories = event.memories
-                elif type(event) is PassagesFound:
-                    files = event.files
-        return memories, files
+        return await read_grounds(self.store, run) if run.recipe.assistant is not None else (None, ())
 
     async def result(self, id: str) -> tuple[Run, Message | None]:
         """Wait until a run has ended or waits for tool outputs; the message is None if the model said nothing.

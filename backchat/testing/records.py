@@ -64,3 +64,9 @@ async def ids(store: RecordStore, *where: Where, kind: str = "note", **rest: Any
     if not rest.keys() & {"after", "limit", "offset"} and len(found) < query.limit:
         assert await store.count(query) == len(found)
     return found
+
+
+async def versions(store: RecordStore, *wanted: str) -> list[int]:
+    """The versions of these notes; 0 for none."""
+    found = [await store.get("note", id) for id in wanted]
+    return [r.version if r else 0 for r in found]

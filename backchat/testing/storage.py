@@ -22,12 +22,13 @@ import pytest_asyncio
 
 from backchat.ports.storage import Query, RecordStore
 from backchat.testing.records import KINDS, OpenKinds, note
+from backchat.testing.storage_compact import CompactContract
 from backchat.testing.storage_queries import QueryContract
 from backchat.testing.storage_search import SearchContract
 from backchat.testing.storage_writes import WriteContract
 
 
-class StorageContract(WriteContract, QueryContract, SearchContract):
+class StorageContract(WriteContract, QueryContract, SearchContract, CompactContract):
     """``module`` is the package that the store must come from, so that nothing else is tested in its name."""
 
     module: ClassVar[str]
