@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENT := tests/convos_client
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -40,8 +41,13 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# What the tests of LibreChat's client layer need. Without npm they are skipped, and say so.
+$(CLIENT)/node_modules/.installed: $(CLIENT)/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --silent --ignore-scripts --prefix $(CLIENT) && touch $@; \
+		else echo "no npm: LibreChat's client is not tested"; fi
+
 # pytest goes last: its closing line is the result.
-test: lint
+test: lint $(CLIENT)/node_modules/.installed
 	$(BIN)/pytest
 
 soak: $(VENV)/.installed-dev
@@ -54,4 +60,4 @@ peers: $(VENV)/.installed-dev
 	$(BIN)/python peers/run.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CLIENT)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -28,12 +28,15 @@ from backchat.web.keys import (
     BODY_LIMIT,
     DIALECT_SETTINGS,
     DIALECTS,
+    LIMITER,
     METRICS,
     OPENAPI,
     OPENINGS,
+    PROXIES,
     SERVICES,
     STREAMS,
 )
+from backchat.web.limiting import Limiter
 from backchat.web.metrics import Metrics
 from backchat.web.openapi import document
 from backchat.web.pages import add_pages
@@ -83,7 +86,12 @@ async def open_services(config: Config, meter: Meter, clock: Callable[[], dateti
             learner=await stack.enter_async_context(opened(config.learning)),
             embedders=Embedders(embedders),
             extractors=config.extractors,
+            importers=config.importers,
             limits=config.documents,
+            titles=config.titles,
+            retention=config.retention,
+            imports=config.imports,
+            sessions=config.sessions,
             times=RunTimes(
                 keep=timedelta(seconds=replies.keep),
                 wait=timedelta(seconds=replies.wait),
@@ -107,6 +115,8 @@ def build_app(config: Config, clock: Callable[[], datetime] = now) -> web.Applic
     app[STREAMS] = set()
     app[OPENINGS] = set()
     app[METRICS] = metrics = Metrics()
+    app[LIMITER] = Limiter(clock)
+    app[PROXIES] = config.server.proxies
     app[DIALECT_SETTINGS] = {selected.name: selected.settings for selected in config.dialects}
     add_pages(app)
     for selected in config.dialects:
@@ -118,7 +128,7 @@ def build_app(config: Config, clock: Callable[[], datetime] = now) -> web.Applic
             services = await stack.enter_async_context(open_services(config, metrics, clock))
             app[SERVICES] = services
             app[AUTHENTICATORS] = tuple(
-                [await stack.enter_async_context(opened(selected, services.accounts)) for selected in config.auth]
+                [await stack.enter_async_context(opened(selected, services.sessions)) for selected in config.auth]
             )
             yield
 

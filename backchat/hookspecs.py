@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from backchat.ports.auth import AuthenticatorBackend
     from backchat.ports.embedding import EmbedderBackend
     from backchat.ports.extraction import Extractor
+    from backchat.ports.importing import Importer
     from backchat.ports.learning import LearnerBackend
     from backchat.ports.memory import MemoryBackend
     from backchat.ports.providers import ProviderBackend
@@ -92,12 +93,23 @@ def backchat_extractors() -> Sequence[Extractor]:
 
 
 @hookspec
+def backchat_importers() -> Sequence[Importer]:
+    """Offer ways to read the conversations that another product has exported.
+
+    Called once, before anything is opened. Return one ``Importer`` for each product; all are used, and asked in the
+    order of their names which of them knows a file. Test yours by subclassing
+    ``backchat.testing.importing.ImporterContract``.
+    """
+    raise NotImplementedError
+
+
+@hookspec
 def backchat_authenticators() -> Sequence[AuthenticatorBackend]:
     """Offer ways to tell who is calling.
 
     Called once, before anything is opened. Return one ``AuthenticatorBackend`` for each scheme; the config's ``auth``
     list says which are used and in which order they are asked. ``open(settings, keys)`` yields an ``Authenticator``;
-    ``keys`` looks API keys up. The first that does not answer None decides.
+    ``keys`` looks API keys and sessions up. The first that does not answer None decides.
     """
     raise NotImplementedError
 

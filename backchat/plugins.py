@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from backchat.ports.auth import AuthenticatorBackend
     from backchat.ports.embedding import EmbedderBackend
     from backchat.ports.extraction import Extractor
+    from backchat.ports.importing import Importer
     from backchat.ports.learning import LearnerBackend
     from backchat.ports.memory import MemoryBackend
     from backchat.ports.providers import ProviderBackend
@@ -75,6 +76,7 @@ class Plugins:
         self.learners: Offers[LearnerBackend] = self._collect("learner", "backchat_learners")
         self.embedders: Offers[EmbedderBackend] = self._collect("embedder", "backchat_embedders")
         self.extractors: Offers[Extractor] = self._collect("extractor", "backchat_extractors")
+        self.importers: Offers[Importer] = self._collect("importer", "backchat_importers")
         self.authenticators: Offers[AuthenticatorBackend] = self._collect("authenticator", "backchat_authenticators")
         self.dialects: Offers[Dialect] = self._collect("dialect", "backchat_dialects")
 
@@ -88,6 +90,7 @@ class Plugins:
             self.learners,
             self.embedders,
             self.extractors,
+            self.importers,
             self.authenticators,
             self.dialects,
         )

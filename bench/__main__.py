@@ -10,7 +10,7 @@ from typing import Any
 
 import uvloop
 
-from bench import append, idle, ingest, lists, retrieval, streams, threads, ttft, turns
+from bench import append, idle, ingest, lists, retrieval, search, streams, threads, ttft, turns
 from bench.arena import Options, workplace
 from bench.processes import RIG_CORE, TARGET_CORE, prepare_rig
 from bench.report import Report, environment, note
@@ -22,6 +22,7 @@ MEASUREMENTS: dict[str, Callable[[Options], Coroutine[Any, Any, Report]]] = {
     "streams": streams.measure,
     "append": append.measure,
     "lists": lists.measure,
+    "search": search.measure,
     "retrieval": retrieval.measure,
     "ingest": ingest.measure,
     "idle": idle.measure,
@@ -35,7 +36,7 @@ def parse(arguments: list[str]) -> tuple[list[str], Options]:
     parser.add_argument("--rounds", type=int, help="how many interleaved rounds")
     parser.add_argument("--ports", type=int, default=9100, help="the first of three ports to use (9100)")
     parser.add_argument("--dir", type=Path, help="where data is kept meanwhile; a disk, not memory")
-    parser.add_argument("--prefilled", type=Path, help="lists: keep the filled store here and use it again")
+    parser.add_argument("--prefilled", type=Path, help="lists, search: keep the filled store here and use it again")
     given = parser.parse_args(arguments)
     names = list(MEASUREMENTS) if "all" in given.what else given.what
     return names, Options(given.short, given.ports, given.dir, given.rounds, given.prefilled)

@@ -83,4 +83,24 @@ class Threads:
         await self._json(box, "DELETE", f"/{conversation}", who)
 
 
-DRIVERS: Mapping[str, Driver] = {"chat": Chat(), "threads": Threads()}
+class Convos(Chat):
+    """No model answers here: it keeps, lists and deletes what is said elsewhere."""
+
+    async def _ask(self, box: Box, method: str, path: str, who: Mapping[str, str], **more: Any) -> Any:
+        answer = await box.client.request(method, f"/api{path}", headers=who, **more)
+        assert answer.status in (200, 201), await answer.text()
+        return await answer.json()
+
+    async def browse(self, box: Box, who: Mapping[str, str]) -> Sequence[str]:
+        return [c["conversationId"] for c in (await self._ask(box, "GET", "/convos", who))["conversations"]]
+
+    async def read(self, box: Box, who: Mapping[str, str], conversation: str) -> Sequence[tuple[str, str]]:
+        found = await self._ask(box, "GET", f"/messages/{conversation}", who)
+        return [("user" if m["isCreatedByUser"] else "assistant", m["text"]) for m in found]
+
+    async def delete(self, box: Box, who: Mapping[str, str], conversation: str) -> None:
+        gone = await self._ask(box, "DELETE", "/convos", who, json={"arg": {"conversationId": conversation}})
+        assert gone["deletedCount"] == 1
+
+
+DRIVERS: Mapping[str, Driver] = {"chat": Chat(), "threads": Threads(), "convos": Convos()}

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 from backchat.domain.identity import Identity
+from backchat.domain.limits import Retention, Titling
 from backchat.domain.message import Message, Usage
 from backchat.domain.run import Run
 from backchat.ports.learning import Learned, Lesson, Unlearned
@@ -73,7 +74,14 @@ class SlowStore(MemoryStore):
 class Node:
     """The services of one process over a store that several may share."""
 
-    def __init__(self, store: SlowStore, *providers: ScriptedProvider, **times: timedelta) -> None:
+    def __init__(
+        self,
+        store: SlowStore,
+        *providers: ScriptedProvider,
+        titles: Titling | None = None,
+        retention: Retention | None = None,
+        **times: timedelta,
+    ) -> None:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
         ids = count(1)
         self.store, self.meter = store, Quiet()
@@ -86,6 +94,8 @@ class Node:
             meter=self.meter,
             now=self.now,
             new_id=lambda: f"{id(self)}-{next(ids):06d}",
+            titles=titles or Titling(),
+            retention=retention or Retention(),
             times=RunTimes(**times),
         )
         self.services, self.workers, self.jobs, self.engine = assemble(parts)
@@ -109,8 +119,9 @@ class Node:
 
 
 @asynccontextmanager
-async def node(store: SlowStore, *providers: ScriptedProvider, **times: timedelta) -> AsyncIterator[Node]:
-    made = Node(store, *(providers or (ScriptedProvider(["Hel", "lo"]),)), **times)
+async def node(store: SlowStore, *providers: ScriptedProvider, **more: Any) -> AsyncIterator[Node]:
+    """``more`` is what ``Node`` takes."""
+    made = Node(store, *(providers or (ScriptedProvider(["Hel", "lo"]),)), **more)
     try:
         yield made
     finally:

@@ -21,7 +21,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from backchat.config import Config, Selected, load_config, opened
 from backchat.config.reference import configuration_page, first_party
-from backchat.config.sections import DOCUMENTS, REPLIES, SECTIONS, SERVER, options
+from backchat.config.sections import OWN, SECTIONS, options
 from backchat.errors import ConfigError
 from backchat.hookspecs import hookimpl
 from backchat.plugins import Offers, Plugins
@@ -99,8 +99,12 @@ def plugins() -> Plugins:
                 backchat_memories=[Component("window", Empty(), never)],
                 backchat_learners=[Component("recall", Empty(), never)],
                 backchat_embedders=[Component("near", Empty(), never), Component("far", Rich(), never)],
-                backchat_authenticators=[Component("apikey", Empty(), never), Component("rich", Rich(), never)],
-                backchat_dialects=[dialect("chat"), dialect("threads")],
+                backchat_authenticators=[
+                    Component("session", Empty(), never),
+                    Component("apikey", Empty(), never),
+                    Component("rich", Rich(), never),
+                ],
+                backchat_dialects=[dialect("chat"), dialect("threads"), dialect("convos")],
             )
         ]
     )
@@ -180,7 +184,7 @@ def test_sections_become_settings(load: Load) -> None:
 def test_what_is_left_out_is_that_of_minimal(load: Load) -> None:
     config = load("{server: , storage: , replies: , providers: {mine: echo}}")
     assert config.storage.settings["path"] == "/data/backchat.db"
-    assert (config.memory.name, config.auth[0].name, config.dialects[0].name) == ("window", "apikey", "chat")
+    assert (config.memory.name, config.auth[1].name, config.dialects[0].name) == ("window", "apikey", "chat")
     assert (config.default_provider, config.fallback) == ("mine", ())
     assert (config.server.host, config.server.port, config.server.drain) == ("127.0.0.1", 8080, 10)
     assert (config.server.body_limit, config.server.log, config.server.cors_origins) == (
@@ -351,6 +355,8 @@ def test_everything_is_told_at_once(problems: Problems) -> None:
         "server.cors_origins[0]: Must be '*' or an origin such as https://chat.example.org, without a path.",
         "server.cors_origins[1]: Must be '*' or an origin such as https://chat.example.org, without a path.",
         "server.hots: unknown key; did you mean host?",
+        "replies.keep: has no value",
+        "replies.lease: Must be greater than or equal to 1.",
         "storage.use: unknown storage 'sqlit'; installed: other, sqlite",
         "providers.a.path: is required",
         "providers.a.size: Not a valid integer.",
@@ -370,8 +376,6 @@ def test_everything_is_told_at_once(problems: Problems) -> None:
         "memory: must be a mapping such as {use: name, option: value}, or just a name",
         "auth: must be a list of one or more, such as [{use: name}]",
         "dialects: must be a list of one or more, such as [{use: name}]",
-        "replies.keep: has no value",
-        "replies.lease: Must be greater than or equal to 1.",
     ]  # fmt: skip
 
 
@@ -656,7 +660,7 @@ def test_a_missing_secret_of_a_shipped_configuration_is_told(deployed: Path, mon
     assert caught.value.problems == (
         "providers.openai.api_key: the environment variable OPENAI_API_KEY is not set",
         "embedders.openai.api_key: the environment variable OPENAI_API_KEY is not set",
-        f"auth[2].public_key: the file {deployed / 'jwt-public.pem'} cannot be read: No such file or directory",
+        f"auth[3].public_key: the file {deployed / 'jwt-public.pem'} cannot be read: No such file or directory",
     )
 
 
@@ -691,7 +695,7 @@ def test_full_shows_everything() -> None:
         shown += [("storage" if name == "storage" else "memory strategy", section) for name, section in block.items()]
     plugins = first_party()
     used = {(what, section["use"]) for what, section in shown}
-    chosen = [offers for offers in plugins.offers if offers is not plugins.extractors]
+    chosen = [offers for offers in plugins.offers if offers not in (plugins.extractors, plugins.importers)]
     assert used == {(offers.what, name) for offers in chosen for name in offers}
     for offers in chosen:
         for name, offered in offers.items():
@@ -702,9 +706,7 @@ def test_full_shows_everything() -> None:
                     given |= section.keys() - {"use"}
             assert given == set(schema), f"{offers.what} {offered.name}"
     assert document.keys() == dict(SECTIONS).keys()
-    assert document["server"].keys() == options(SERVER).keys()
-    assert document["replies"].keys() == options(REPLIES).keys()
-    assert document["documents"].keys() == options(DOCUMENTS).keys()
+    assert {name: set(document[name]) for name in OWN} == {name: set(options(section)) for name, section in OWN.items()}
 
 
 def schema_of(offers: Offers[Any], name: str) -> Any:
@@ -739,7 +741,7 @@ def test_the_page_of_options_is_up_to_date() -> None:
 def test_every_option_is_described() -> None:
     plugins = first_party()
     for offers in plugins.offers:
-        for name in offers if offers is not plugins.extractors else ():
+        for name in offers if offers not in (plugins.extractors, plugins.importers) else ():
             for option, field in options_of(offers, name).items():
                 described = field.metadata.get("description", "")
                 assert described.endswith("."), f"{offers.what} {name}: {option}"

@@ -26,6 +26,7 @@ from backchat.web.metrics import Metrics
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
+CONVERSATION = (ROOT / "tests" / "convos_client" / "librechat.json").read_bytes()
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -128,6 +129,8 @@ def check_command(command: click.Command, args: list[str], parent: click.Context
         except (click.MissingParameter, click.exceptions.NoArgsIsHelpError):
             pass
         except click.UsageError as error:
+            if isinstance(error, click.BadParameter) and isinstance(getattr(error.param, "type", None), click.Path):
+                return  # the files of examples are not here
             pytest.fail(f"{args}: {error.format_message()}")
 
 
@@ -169,11 +172,11 @@ async def test_the_requests_of_a_page_succeed_one_after_another(page: Path, serv
         method, path, headers, body = curl([Template(word).substitute(known) for word in words])
         path = path.removeprefix("http://127.0.0.1:8080")
         answer = await box.client.request(method, path, headers=headers, data=body)
-        assert answer.status == 200, (words, await answer.text())
+        assert 200 <= answer.status < 300, (words, await answer.text())
         raw = await answer.read()
         if answer.content_type == "text/event-stream":
             found = parse_events(raw)
-            assert found[-1][0] in ("done", "run_ended"), words
+            assert found[-1][0] in ("done", "run_ended") or found[-1][2]["final"], words
             known.update(names_in(found[0][2]))
         elif answer.content_type == "application/json":
             known.update(names_in(orjson.loads(raw)))
@@ -187,6 +190,10 @@ NAMES = {
     "document_id": "DOCUMENT",
     "memory_id": "MEMORY",
     "memory_operation_id": "OPERATION",
+    "conversationId": "CONVERSATION",
+    "messageId": "MESSAGE",
+    "shareId": "SHARE",
+    "jobId": "JOB",
 }
 
 
@@ -203,7 +210,7 @@ def names_in(answer: Any) -> dict[str, str]:
 def curl(words: list[str]) -> tuple[str, str, CIMultiDict[str], str | FormData | None]:
     """Method, URL, headers and body of a curl command; ValueError for an option that is not known here.
 
-    A file that it uploads holds a sentence.
+    A file that it uploads holds a sentence, or a conversation if it is JSON.
     """
     method, headers = "", CIMultiDict[str]()
     body: str | FormData | None = None
@@ -213,6 +220,8 @@ def curl(words: list[str]) -> tuple[str, str, CIMultiDict[str], str | FormData |
         match word:
             case "-N":
                 pass
+            case "-o":
+                next(rest)
             case "-X":
                 method = next(rest)
             case "-d":
@@ -221,7 +230,8 @@ def curl(words: list[str]) -> tuple[str, str, CIMultiDict[str], str | FormData |
                 name, _, value = next(rest).partition("=")
                 body = body if isinstance(body, FormData) else FormData()
                 if value.startswith("@"):
-                    body.add_field(name, b"The harbour opens at nine.", filename=value[1:])
+                    data = CONVERSATION if value.endswith(".json") else b"The harbour opens at nine."
+                    body.add_field(name, data, filename=value[1:])
                 else:
                     body.add_field(name, value)
             case "-H":

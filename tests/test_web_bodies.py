@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from hashlib import sha256
 from io import BytesIO
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import httpx
 import orjson
@@ -25,6 +27,7 @@ from backchat.web.body import FORM, JSON, LONG_TYPE, MULTIPART
 from backchat.web.dialect import Call, Dialect, Problem, Route
 from backchat.web.fields import Uploads
 from backchat.web.multipart import PARTS, Form, MalformedBody, Upload, boundary_of
+from backchat.web.spool import Spool
 
 SERVER_LIMIT, ROUTE_LIMIT = 64 << 10, 4 << 20
 FORM_TYPE = f"{MULTIPART}; boundary=b"
@@ -61,7 +64,10 @@ def _shown(body: Any) -> web.Response:
 
 
 class Lab:
-    """The dialect. Its routes show what reached them."""
+    """The dialect. Its routes show what reached them; ``files`` are those that ``/spooled`` was given."""
+
+    def __init__(self) -> None:
+        self.files: list[BinaryIO] = []
 
     async def echo(self, call: Call) -> web.Response:
         return _shown(call.body)
@@ -69,6 +75,20 @@ class Lab:
     async def sizes(self, call: Call) -> web.Response:
         (file,) = call.body["file"]
         return web.json_response({"size": len(file.data), "peak": tracemalloc.get_traced_memory()[1]})
+
+    async def spooled(self, call: Call) -> web.Response:
+        (upload,) = call.body["file"]
+        peak = tracemalloc.get_traced_memory()[1] if tracemalloc.is_tracing() else 0
+        self.files.append(upload.file)
+        if call.request.headers.get("X-Take"):
+            upload.take()
+
+        def look() -> tuple[str, int]:
+            upload.file.seek(0)
+            return sha256(upload.file.read()).hexdigest(), upload.file.fileno()
+
+        digest, number = await asyncio.to_thread(look)
+        return web.json_response({"size": upload.size, "sha256": digest, "peak": peak, "on disk": number > 0})
 
     async def whoever(self, call: Call) -> web.Response:
         return web.json_response({"user": call.who.user})
@@ -94,6 +114,14 @@ class Lab:
             post("/any", self.echo, Anything(), accepts=(JSON, FORM, MULTIPART), limit=lambda services: ROUTE_LIMIT),
             post("/form", self.echo, Anything(), accepts=(JSON, FORM)),
             post("/file", self.sizes, OneFile(), accepts=(MULTIPART,), limit=lambda services: ROUTE_LIMIT),
+            post(
+                "/spooled",
+                self.spooled,
+                OneFile(),
+                accepts=(MULTIPART,),
+                limit=lambda services: ROUTE_LIMIT,
+                spooled=True,
+            ),
             post("/needy", self.echo, Needy()),
             post("/lenient", self.echo, Anything()),
             get("/whoever", self.whoever, public=True),
@@ -108,8 +136,13 @@ def _error(problem: Problem, request: web.Request) -> web.Response:
 
 
 @pytest.fixture
-async def box(serve: Serve) -> Box:
-    return await serve({"dialects": ["lab"], "server": {"body_limit": SERVER_LIMIT}}, [Lab()])
+def lab() -> Lab:
+    return Lab()
+
+
+@pytest.fixture
+async def box(serve: Serve, lab: Lab) -> Box:
+    return await serve({"dialects": ["lab"], "server": {"body_limit": SERVER_LIMIT}}, [lab])
 
 
 async def send(box: Box, path: str, data: Any = None, type: str | None = None, **headers: str) -> tuple[int, Any]:
@@ -444,9 +477,9 @@ async def test_malformed_multipart(box: Box, data: bytes) -> None:
 
 def test_a_form_is_refused_as_soon_as_it_is_none() -> None:
     with pytest.raises(MalformedBody, match="longer than"):
-        Form(b"b", 10).feed(b"--b\r\n" + b"X: y\r\n" * 5000)
+        Form(b"b", 10, Spool(disk=False)).feed(b"--b\r\n" + b"X: y\r\n" * 5000)
     with pytest.raises(MalformedBody, match="end of its line"):
-        Form(b"b", 10).feed(part(NAMED) + b"--bx\r\n")
+        Form(b"b", 10, Spool(disk=False)).feed(part(NAMED) + b"--bx\r\n")
 
 
 async def test_what_surrounds_the_parts_does_not_count(box: Box) -> None:
@@ -472,7 +505,7 @@ def test_what_httpx_writes_is_read_however_it_is_cut(
     sent, type = encoded(data=texts, files=[(name, (filename, data)) for name, filename, data in files] or {"": b""})
     if not files:
         return
-    form = Form(boundary_of(type), 1 << 20)
+    form = Form(boundary_of(type), 1 << 20, Spool(disk=False))
     for at in range(0, len(sent), step):
         form.feed(sent[at : at + step])
     read = form.close()
@@ -482,6 +515,66 @@ def test_what_httpx_writes_is_read_however_it_is_cut(
     assert {n: _plain(v) for n, v in read.items()} == kept
 
 
+# ---- files on the disk ----------------------------------------------------------------------------------------------
+
+
+def spooled(*sizes: int) -> bytes:
+    return b"".join([part(FILE, bytes(range(256)) * (size // 256)) for size in sizes]) + b"--b--\r\n"
+
+
+@pytest.fixture
+def open_files() -> Callable[[], int]:
+    """How many files without a name are open on the disk."""
+    return lambda: sum("(deleted)" in str(f.readlink()) for f in Path("/proc/self/fd").iterdir() if f.is_symlink())
+
+
+async def test_a_spooled_file_is_on_the_disk_and_gone_with_its_request(box: Box, lab: Lab) -> None:
+    size = 3 << 20
+    body = spooled(size)
+    tracemalloc.start()
+    try:
+        status, said = await send(box, "/spooled", chopped(body), FORM_TYPE)
+    finally:
+        tracemalloc.stop()
+    assert (status, said["size"], said["on disk"]) == (200, size, True)
+    assert said["sha256"] == sha256(bytes(range(256)) * (size // 256)).hexdigest()
+    assert said["peak"] < size
+    assert [file.closed for file in lab.files] == [True]
+
+
+async def test_a_taken_file_is_the_takers(box: Box, lab: Lab) -> None:
+    assert (await send(box, "/spooled", spooled(1024), FORM_TYPE, **{"X-Take": "1"}))[0] == 200
+    (file,) = lab.files
+    assert not file.closed
+    await asyncio.to_thread(file.close)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        spooled(1 << 20)[:-7],
+        spooled(1 << 20, 1 << 20),
+        spooled(ROUTE_LIMIT + (1 << 20)),
+        part(FILE, b"x" * 300_000) + part("Nonsense"),
+    ],
+    ids=["cut off", "two files", "too large", "malformed"],
+)
+async def test_nothing_is_left_of_spooled_files_that_are_refused(
+    box: Box, lab: Lab, body: bytes, open_files: Callable[[], int]
+) -> None:
+    before = await asyncio.to_thread(open_files)
+    status, _ = await send(box, "/spooled", chopped(body), FORM_TYPE)
+    assert status in (400, 413, 422)
+    assert lab.files == []
+    assert await asyncio.to_thread(open_files) == before
+
+
+async def chopped(data: bytes) -> AsyncIterator[bytes]:
+    """Without a length, so that a body that is too large is read until it is."""
+    for at in range(0, len(data), 50_000):
+        yield data[at : at + 50_000]
+
+
 def _plain(value: str | tuple[Upload, ...]) -> Any:
     return value if isinstance(value, str) else [(u.filename, u.data) for u in value]
 
@@ -489,7 +582,7 @@ def _plain(value: str | tuple[Upload, ...]) -> Any:
 @settings(max_examples=500, deadline=None, database=None)
 @given(st.lists(st.one_of(blobs, st.sampled_from([b"\r\n--b", b"\r\n", b"--", part(NAMED), part(FILE)])), max_size=12))
 def test_noise_is_read_or_refused(pieces: Iterable[bytes]) -> None:
-    form = Form(b"b", 1000)
+    form = Form(b"b", 1000, Spool(disk=False))
     try:
         for piece in (b"--b\r\n", *pieces):
             form.feed(piece)

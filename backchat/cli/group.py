@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -10,10 +11,13 @@ import click
 from backchat import __version__
 from backchat.errors import BackchatError, ConfigError
 
-# Each command's module, imported when the command is called for: a chat client need not load the server.
+# Each command's module, imported when the command is called for: a chat client need not load the server. In it the
+# command has its own name, with an underscore behind it where that is a word of Python.
 COMMANDS = {
     "chat": "chat",
     "check": "check",
+    "export": "exporting",
+    "import": "importing",
     "keys": "keys",
     "plugins": "check",
     "serve": "serve",
@@ -31,7 +35,8 @@ class Root(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(f"backchat.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        attribute = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command = getattr(import_module(f"backchat.cli.{COMMANDS[cmd_name]}"), attribute)
         assert isinstance(command, click.Command)
         return command
 

@@ -17,6 +17,8 @@ from backchat.ports.auth import AuthenticatorBackend
 from backchat.ports.component import Component
 from backchat.ports.embedding import EmbedderBackend
 from backchat.ports.extraction import Extractor, Page, Unreadable
+from backchat.ports.importing import Importer, Shape, SourceConversation, SourceMessage
+from backchat.ports.importing import Unreadable as UnreadableEntry
 from backchat.ports.learning import LearnerBackend
 from backchat.ports.memory import MemoryBackend
 from backchat.ports.providers import ProviderBackend
@@ -40,6 +42,7 @@ _NAMES = {
     "Dialect": Dialect,
     "EmbedderBackend": EmbedderBackend,
     "Extractor": Extractor,
+    "Importer": Importer,
     "LearnerBackend": LearnerBackend,
     "MemoryBackend": MemoryBackend,
     "ProviderBackend": ProviderBackend,
@@ -51,6 +54,7 @@ _NAMES = {
 _PLAIN: dict[object, tuple[type, ...]] = {
     Dialect: (Dialect, Route, Call, Problem),
     Extractor: (Extractor, Page, Unreadable),
+    Importer: (Importer, Shape, SourceConversation, SourceMessage, UnreadableEntry),
 }
 
 

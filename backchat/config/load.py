@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from marshmallow import Schema, ValidationError, fields
 
 from backchat.config.document import MISSING, Problems, References, at, packaged, parse, read, without
-from backchat.config.sections import DOCUMENTS, REPLIES, SECTIONS, SERVER, Config, Configurable, Selected, options
+from backchat.config.sections import OWN, SECTIONS, Config, Configurable, Selected, options
 from backchat.errors import ConfigError
 from backchat.plugins import Offers, Plugins
 from backchat.ports.extraction import Extractor
@@ -54,7 +54,7 @@ class _Check:
 
     def config(self, found: Mapping[str, Any], *, uses_data: bool) -> Config:
         offers = self._plugins
-        server = self._load(SERVER, found.get("server", {}), "server", foreign=False)
+        own = {name: self._load(schema, found.get(name, {}), name, foreign=False) for name, schema in OWN.items()}
         storage = self._one(offers.storages, found["storage"], "storage")
         providers, names = self._named(offers.providers, found.get("providers"), "providers", "provider")
         default = self._default_provider(found.get("default_provider"), names)
@@ -62,30 +62,29 @@ class _Check:
         embedders, _ = self._named(offers.embedders, found.get("embedders", {}), "embedders", "embedder", least=0)
         memory = self._one(offers.memories, found["memory"], "memory")
         learning = self._one(offers.learners, found["learning"], "learning")
-        documents = self._load(DOCUMENTS, found.get("documents", {}), "documents", foreign=False)
         auth = self._several(offers.authenticators, found["auth"], "auth")
         dialects = self._several(offers.dialects, found["dialects"], "dialects")
         for n, dialect in enumerate(dialects):
             if any(dialect.name == other.name for other in dialects[:n]):
                 self._problems.add(dialect.path, f"the dialect {dialect.name} is listed twice")
-        replies = self._load(REPLIES, found.get("replies", {}), "replies", foreign=False)
+        if own["titles"] is not None and own["titles"].provider is not None:
+            self._configured(own["titles"].provider, names, "titles.provider")
         extractors = self._extractors()
         if storage is None or memory is None or learning is None or default is None or self._problems.lines:
             raise ConfigError(self._problems.lines)
         return Config(
-            server=server,
             storage=storage,
             providers=providers,
             default_provider=default,
             fallback=fallback,
             embedders=embedders,
             extractors=extractors,
+            importers=tuple([offers.importers[name] for name in sorted(offers.importers)]),
             memory=memory,
             learning=learning,
-            documents=documents,
+            **own,
             auth=auth,
             dialects=dialects,
-            replies=replies,
             uses_data=uses_data,
         )
 

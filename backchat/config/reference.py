@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from marshmallow import fields, missing, validate
 
-from backchat.config.sections import DOCUMENTS, REPLIES, SECTIONS, SERVER, Configurable, options
+from backchat.config.sections import OWN, SECTIONS, Configurable, options
 from backchat.plugins import GROUP, Plugins
 from backchat.ports.component import SettingsSchema
 
@@ -53,21 +53,20 @@ _KINDS: tuple[tuple[type[fields.Field[Any]], str], ...] = (
 def configuration_page(plugins: Plugins) -> str:
     """The page: every section, and every option of every component on offer."""
     pages: Mapping[str, Callable[[], Iterator[str]]] = {
-        "server": lambda: _table(SERVER),
         "storage": lambda: _components(plugins.storages.values()),
         "providers": lambda: _components(plugins.providers.values()),
         "memory": lambda: _components(plugins.memories.values()),
         "learning": lambda: _components(plugins.learners.values()),
         "embedders": lambda: _components(plugins.embedders.values()),
-        "documents": lambda: _table(DOCUMENTS),
         "auth": lambda: _components(plugins.authenticators.values()),
         "dialects": lambda: _components(plugins.dialects.values()),
-        "replies": lambda: _table(REPLIES),
     }
     lines = [_INTRO]
     for name, description in SECTIONS:
         lines += [f"## `{name}`", "", description, ""]
-        if name in pages:
+        if name in OWN:
+            lines += _table(OWN[name])
+        elif name in pages:
             lines += pages[name]()
     return "\n".join(lines).rstrip() + "\n"
 

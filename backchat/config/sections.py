@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -10,21 +9,20 @@ from urllib.parse import urlsplit
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
-from backchat.domain.limits import DocumentLimits
+from backchat.config.history import IMPORTS, RETENTION, SESSIONS, TITLES
+from backchat.config.measures import MIB, Size
+from backchat.domain.limits import DocumentLimits, ImportLimits, Retention, SessionTimes, Titling
 from backchat.ports.auth import AuthenticatorBackend
 from backchat.ports.component import SettingsSchema
 from backchat.ports.embedding import EmbedderBackend
 from backchat.ports.extraction import Extractor
+from backchat.ports.importing import Importer
 from backchat.ports.learning import LearnerBackend
 from backchat.ports.memory import MemoryBackend
 from backchat.ports.providers import ProviderBackend
 from backchat.ports.storage import StorageBackend
 from backchat.web.dialect import Dialect
 from backchat.web.fields import Whole
-
-MIB = 1024 * 1024
-_SIZE = re.compile(r"(\d{1,12})\s*(|KiB|MiB|GiB)")
-_UNITS = {"": 1, "KiB": 1024, "MiB": MIB, "GiB": 1024 * MIB}
 
 
 class Configurable(Protocol):
@@ -52,7 +50,7 @@ class Selected(Generic[C_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """``drain`` is in seconds, ``body_limit`` in bytes."""
+    """``drain`` is in seconds, ``body_limit`` in bytes; ``proxies`` is how many of them are in front of the server."""
 
     host: str
     port: int
@@ -61,6 +59,7 @@ class ServerSettings:
     log: Literal["console", "json"]
     log_level: Literal["debug", "info", "warning", "error"]
     cors_origins: tuple[str, ...]
+    proxies: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +76,8 @@ class RepliesSettings:
 class Config:
     """A checked configuration. The names in ``default_provider`` and ``fallback`` are keys of ``providers``.
 
-    The first of ``embedders`` is the default one. ``extractors`` are all that are installed, by the ends of file names.
+    The first of ``embedders`` is the default one. ``extractors`` are all that are installed, by the ends of file names,
+    ``importers`` in the order of their names.
 
     ``uses_data``: something in it lies in the data directory, which must then be there.
     """
@@ -89,9 +89,14 @@ class Config:
     fallback: tuple[str, ...]
     embedders: Mapping[str, Selected[EmbedderBackend]]
     extractors: Mapping[str, Extractor]
+    importers: Sequence[Importer]
     memory: Selected[MemoryBackend]
     learning: Selected[LearnerBackend]
     documents: DocumentLimits
+    titles: Titling
+    retention: Retention
+    imports: ImportLimits
+    sessions: SessionTimes
     auth: tuple[Selected[AuthenticatorBackend], ...]
     dialects: tuple[Selected[Dialect], ...]
     replies: RepliesSettings
@@ -101,16 +106,6 @@ class Config:
 def options(schema: SettingsSchema) -> dict[str, fields.Field[Any]]:
     """The options of a section by the names that a configuration gives them."""
     return {field.data_key or name: field for name, field in schema.fields.items() if not field.dump_only}
-
-
-class Size(fields.Field[int]):
-    """A number of bytes, or text such as ``20MiB``."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
-        found = None if isinstance(value, bool) else _SIZE.fullmatch(str(value))
-        if found is None or not int(found[1]):
-            raise ValidationError("Must be a number of bytes, or one with KiB, MiB or GiB.")
-        return int(found[1]) * _UNITS[found[2]]
 
 
 def _origin(value: str) -> None:
@@ -168,6 +163,14 @@ class ServerSchema(Schema):
         fields.String(validate=_origin),
         load_default=list,
         metadata={"description": "Origins of web pages that may call the server from a browser; `*` for any."},
+    )
+    proxies = Whole(
+        load_default=0,
+        validate=validate.Range(0, 10),
+        metadata={
+            "description": "How many proxies of your own are in front of the server. So many entries, from the end, of "
+            "`X-Forwarded-For` are believed when rate limits ask for a caller's address."
+        },
     )
 
     @post_load
@@ -251,9 +254,16 @@ class DocumentsSchema(Schema):
         return DocumentLimits(**data)
 
 
-SERVER = ServerSchema()
-REPLIES = RepliesSchema()
-DOCUMENTS = DocumentsSchema()
+OWN: Mapping[str, Schema] = {
+    "server": ServerSchema(),
+    "documents": DocumentsSchema(),
+    "titles": TITLES,
+    "retention": RETENTION,
+    "imports": IMPORTS,
+    "sessions": SESSIONS,
+    "replies": RepliesSchema(),
+}
+"""The core's own sections, by name. Each is a field of ``Config``, and may be left out."""
 
 SECTIONS: Sequence[tuple[str, str]] = (
     ("server", "How the server listens, stops and logs."),
@@ -269,6 +279,10 @@ SECTIONS: Sequence[tuple[str, str]] = (
         "memories are found by their words. They need more packages: `.venv/bin/pip install -e '.[embeddings]'`.",
     ),
     ("documents", "How documents are read and searched."),
+    ("titles", "Who makes the titles of conversations, from their first exchange; unless set, its first words do."),
+    ("retention", "How long conversations are kept. Their deadlines hold to the second, for every way of reading."),
+    ("imports", "How much can be imported from the exports of other products."),
+    ("sessions", "How long a login lasts, for dialects that have one."),
     ("auth", "How callers prove who they are: a list, asked in order."),
     ("dialects", "The APIs that are served: a list."),
     ("replies", "How long replies run, wait and are kept."),

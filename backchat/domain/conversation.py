@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 
 TITLE_LENGTH = 80
+GIVEN_TITLE_LENGTH = 1024
+"""UTF-16 code units of a title that a user gives: what a browser counts as characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +21,10 @@ class Conversation:
     messages    how many messages there are; ``characters`` is the length of their texts together
     active_run  the run that is being worked on or waits for the client's tool outputs, if any
     assistant   the assistant that answers in it, if one does; documents are only in conversations that have one
+    archived_at when it was put out of the way, if it was;  ``temporary`` ones are in no list
+    expires_at  the last moment at which it can be read; nobody finds it later, and what it owns is deleted
+    source      where it was imported from, and its id there
+    options     the settings that it came with (endpoint, model, temperature, ...), in the words of where it came from
     """
 
     id: str
@@ -33,6 +39,13 @@ class Conversation:
     characters: int = 0
     active_run: str | None = None
     assistant: str | None = None
+    archived_at: datetime | None = None
+    pinned: bool = False
+    temporary: bool = False
+    expires_at: datetime | None = None
+    tags: tuple[str, ...] = ()
+    source: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     version: int = 0
 
@@ -41,3 +54,10 @@ def title_of(text: str) -> str:
     """A title made of the first words of a text: one line of at most 80 characters, an ellipsis where it was cut."""
     line = " ".join(text[: 4 * TITLE_LENGTH].split())
     return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "\u2026"
+
+
+def given_title(text: str) -> str:
+    """A title as a user gives it: without white space around it, and cut where it is too long."""
+    text = text.strip()
+    units = text.encode("utf-16-le", "surrogatepass")[: 2 * GIVEN_TITLE_LENGTH]
+    return units.decode("utf-16-le", "ignore")  # half of a character at the end is left out

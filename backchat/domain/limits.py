@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,3 +18,47 @@ class DocumentLimits:
     at_once: int = 2
     chunk: int = 1200
     vector_cache: int = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long conversations are kept after the last word of their users; None: for ever."""
+
+    temporary: timedelta | None = timedelta(days=30)
+    conversations: timedelta | None = None
+
+    def deadline(self, temporary: bool, now: datetime) -> datetime | None:
+        """Until when a conversation is kept in which something is said now."""
+        spans = [s for s in (self.conversations, self.temporary if temporary else None) if s is not None]
+        return now + min(spans) if spans else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTimes:
+    """How long the token of a login is good, and for how long it can be exchanged for another one."""
+
+    access: timedelta = timedelta(minutes=15)
+    refresh: timedelta = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Titling:
+    """Who makes titles: a configured provider, and one of its models if not its own. None: the first words do."""
+
+    provider: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportLimits:
+    """Sizes in bytes: of a file, of what a zip unpacks to, and of the JSON of one conversation.
+
+    wait     seconds that the answer to an upload waits for the end of the import
+    at_once  how many imports a process works on at the same time
+    """
+
+    max_size: int = 250 << 20
+    max_unpacked: int = 2 << 30
+    max_conversation: int = 32 << 20
+    wait: float = 20
+    at_once: int = 2

@@ -54,7 +54,14 @@ class Reasoning:
     text: str
 
 
-Part = Text | Image | File | ToolCall | ToolResult | Reasoning
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A part that came from elsewhere and means nothing here: kept as it came, a JSON object. No model is shown it."""
+
+    data: Mapping[str, Any]
+
+
+Part = Text | Image | File | ToolCall | ToolResult | Reasoning | Foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,7 @@ class Message:
     parent   the message this one answers or follows; always of a lower seq; None at a root
     author   id of the user who said it, for role ``user``
     run      the run that made it, for role ``assistant``
+    extra    what the message of another system has that has no place here, by its names there
     """
 
     id: str
@@ -99,7 +107,9 @@ class Message:
     provider: str | None = None
     model: str | None = None
     usage: Usage | None = None
+    updated_at: datetime | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
     version: int = 0
 
     @property

@@ -20,10 +20,17 @@ class Credentials:
 
 
 class KeyDirectory(Protocol):
-    """Where an authenticator looks API keys up: the core's accounts, and nothing else of them."""
+    """Where an authenticator looks API keys and sessions up: the core's accounts, and nothing else of them."""
 
     async def api_key(self, id: str) -> ApiKey | None:
         """The key with this id as it stands now, revoked and expired ones included; None if there is none."""
+        ...
+
+    async def session(self, token: str) -> Identity | None:
+        """Who logged in and was given this access token; None if it is not one of this server's.
+
+        Raises InvalidCredentials for one of its own that has expired, was altered, or whose session has ended.
+        """
         ...
 
 

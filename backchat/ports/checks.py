@@ -35,6 +35,11 @@ def check_query(kind: Kind, query: Query) -> None:
         raise ValueError(f"{kind.name}: after holds a value for each field of the order, then the id")
 
 
+def check_field(kind: Kind, field: str) -> None:
+    """Raise ValueError unless a store of this kind can give the values of the field."""
+    _check_known(kind, (field,), kind.fields)
+
+
 def check_change(kind: Kind, change: Change) -> None:
     """Raise ValueError unless a store of this kind can hold what the change says."""
     if type(change) is Purge:

@@ -114,7 +114,8 @@ Change = Put | Delete | Purge | Require
 class Query:
     """Everything a list can ask; all conditions must hold.
 
-    where       (field, values): the field is one of the values (None: null or missing), or the list holds one of them
+    where       (field, values): the field is one of the values (None: null or missing), or the list holds one of them;
+                tens of thousands of values are as good as one
     ranges      on scalar fields or ``id``
     words       every word of this text begins some word of the kind's text fields; case and accents do not matter
                 (``backchat.ports.words``). Text without a word matches nothing; the empty string is no condition.
@@ -137,7 +138,7 @@ class Query:
 
 
 class RecordStore(Protocol):
-    """Five methods. Test an implementation by subclassing ``backchat.testing.storage.StorageContract``."""
+    """Six methods. Test an implementation by subclassing ``backchat.testing.storage.StorageContract``."""
 
     async def get(self, kind: str, id: str) -> Record | None: ...
 
@@ -145,6 +146,15 @@ class RecordStore(Protocol):
 
     async def count(self, query: Query) -> int:
         """How many records meet the conditions; order, after, limit and offset play no part."""
+        ...
+
+    async def values(self, query: Query, field: str) -> Sequence[Scalar]:
+        """The values of a scalar field, or ``id``, among the records that meet the conditions: each once, and no null.
+
+        Order, after and offset play no part. If there are more than ``limit``, it is up to the store which of them it
+        gives, and in which order it gives them always. Values that compare equal are one: a boolean may come as a
+        number.
+        """
         ...
 
     async def apply(self, changes: Sequence[Change]) -> None:

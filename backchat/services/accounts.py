@@ -34,7 +34,7 @@ Role = Literal["admin", "user"]
 
 
 class Accounts:
-    """The accounts of one server. It is also the ``KeyDirectory`` that authenticators look keys up in.
+    """The accounts of one server.
 
     User names and e-mail addresses are unique without regard to case. A caller whose token names a user that nobody
     created (a JWT's subject) needs no account; one appears with the first setting, and claims no user name.
@@ -162,6 +162,10 @@ class Accounts:
                 return await self.user(record.id)
             record = replace(record, doc=renewed, version=record.version + 1)
         return user_of(record)
+
+    async def is_known(self, login: str) -> bool:
+        """Whether an e-mail address or a user name is somebody's."""
+        return await self._found("email_folded" if "@" in login else "name_folded", login) is not None
 
     async def create_key(
         self,

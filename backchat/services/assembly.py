@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from backchat.domain.limits import DocumentLimits
+from backchat.domain.limits import DocumentLimits, ImportLimits, Retention, SessionTimes, Titling
 from backchat.ports.extraction import Extractor
+from backchat.ports.importing import Importer
 from backchat.ports.learning import Learner
 from backchat.ports.memory import MemoryStrategy
 from backchat.ports.metrics import Meter
 from backchat.ports.storage import Change, RecordStore
 from backchat.services.accounts import Accounts
+from backchat.services.archive import Archive
 from backchat.services.assistants import Assistants, Clearing
 from backchat.services.catalogue import Catalogue
 from backchat.services.container import Services
@@ -22,14 +24,24 @@ from backchat.services.describing import describer
 from backchat.services.documents import Documents
 from backchat.services.embedders import Embedders
 from backchat.services.engine import Engine
+from backchat.services.exports import Exports
+from backchat.services.forks import Forks
 from backchat.services.grounding import Grounding
+from backchat.services.imports import Imports
 from backchat.services.jobs import Jobs
 from backchat.services.learning import Learning
 from backchat.services.memories import TOPIC as MEMORY_TOPIC
 from backchat.services.memories import Memories
 from backchat.services.providers import Providers
+from backchat.services.retention import Keeper
 from backchat.services.retrieval import Retrieval
 from backchat.services.runs import Runs, RunTimes
+from backchat.services.sessions import Sessions
+from backchat.services.shares import Shares
+from backchat.services.tags import Tags
+from backchat.services.titles import TOPIC as TITLE_TOPIC
+from backchat.services.titles import Titles
+from backchat.services.trees import Trees
 from backchat.services.turns import Turns
 from backchat.services.workers import Workers
 
@@ -47,7 +59,12 @@ class Parts:
     new_id: Callable[[], str]
     embedders: Embedders = field(default_factory=Embedders)
     extractors: Mapping[str, Extractor] = field(default_factory=dict)
+    importers: Sequence[Importer] = ()
     limits: DocumentLimits = field(default_factory=DocumentLimits)
+    titles: Titling = field(default_factory=Titling)
+    retention: Retention = field(default_factory=Retention)
+    imports: ImportLimits = field(default_factory=ImportLimits)
+    sessions: SessionTimes = field(default_factory=SessionTimes)
     times: RunTimes = field(default_factory=RunTimes)
 
 
@@ -55,10 +72,13 @@ class Parts:
 async def assembled(parts: Parts) -> AsyncIterator[Services]:
     """The services at work. At the end, what still runs is interrupted, and jobs are left to the next process."""
     services, workers, jobs, _ = assemble(parts)
+    keeper = Keeper(parts.store, services.conversations, parts.retention, parts.now)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(services.catalogue)
         await stack.enter_async_context(workers)
         await stack.enter_async_context(jobs)
+        await stack.enter_async_context(services.imports)
+        await stack.enter_async_context(keeper)
         stack.push_async_callback(services.runs.drain, 0)
         yield services
 
@@ -100,26 +120,42 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
     )
     jobs.handle(MEMORY_TOPIC, learning, at_once=4)
     assistants.hang(Clearing(store, documents, memories, conversations.discard))
+    titles = Titles(store, conversations, parts.providers, jobs, parts.titles)
+    jobs.handle(TITLE_TOPIC, titles, at_once=4)
     engine = Engine(
         store=store,
         providers=parts.providers,
         memory=parts.memory,
         grounding=Grounding(store, documents, memories),
         memories=memories,
+        titles=titles,
         jobs=jobs,
         times=parts.times,
         meter=parts.meter,
         now=now,
     )
+    accounts = Accounts(store, now=now, new_id=new_id)
+    forks = Forks(store=store, conversations=conversations, retention=parts.retention, now=now, new_id=new_id)
     services = Services(
-        accounts=Accounts(store, now=now, new_id=new_id),
+        accounts=accounts,
+        archive=Archive(store=store, conversations=conversations, now=now),
         assistants=assistants,
         catalogue=Catalogue(parts.providers, parts.embedders, now=now),
         conversations=conversations,
         documents=documents,
+        exports=Exports(store=store, conversations=conversations, now=now),
+        forks=forks,
+        imports=Imports(store, parts.importers, parts.imports, parts.retention, runs.worker, now=now, new_id=new_id),
         memories=memories,
         providers=parts.providers,
         runs=runs,
-        turns=Turns(store, conversations, assistants, runs, engine, parts.providers, now=now, new_id=new_id),
+        sessions=Sessions(store, accounts, parts.sessions, now=now, new_id=new_id),
+        shares=Shares(store=store, conversations=conversations, forks=forks, now=now),
+        tags=Tags(store=store, conversations=conversations, now=now, new_id=new_id),
+        titles=titles,
+        trees=Trees(store=store, conversations=conversations, retention=parts.retention, now=now, new_id=new_id),
+        turns=Turns(
+            store, conversations, assistants, runs, engine, parts.providers, parts.retention, now=now, new_id=new_id
+        ),
     )
     return services, Workers(store, runs, jobs, now), jobs, engine

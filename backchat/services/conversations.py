@@ -7,17 +7,28 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from backchat.domain.conversation import Conversation
+from backchat.domain.conversation import Conversation, given_title
 from backchat.domain.identity import Identity
 from backchat.domain.message import Message
+from backchat.domain.times import stamp
 from backchat.errors import NotFound, StaleWrite
-from backchat.ports.storage import Change, Delete, Query, Range, RecordStore, Require
+from backchat.ports.storage import Change, Delete, Query, Range, Record, RecordStore, Require
 from backchat.services.access import owned
 from backchat.services.assistant_records import ASSISTANT
 from backchat.services.belongings import belongings
 from backchat.services.paths import PAGE, Path
 from backchat.services.retrying import retrying
 from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of, conversation_put, message_of
+
+
+def living(now: datetime) -> Range:
+    """What keeps conversations out of a list whose time is over."""
+    return Range("expires", low=stamp(now))
+
+
+def over(record: Record, now: datetime) -> bool:
+    """The same of the record of one conversation: the milliseconds of its deadline are its last ones."""
+    return bool(record.doc["expires"] < stamp(now))
 
 
 def required(assistant: str | None) -> list[Change]:
@@ -61,17 +72,20 @@ class Conversations:
         return replace(conversation, version=1)
 
     async def open(self, who: Identity, id: str) -> Conversation:
-        """Raises NotFound, or NotOwned for somebody else's."""
+        """Raises NotFound, also for one whose time is over, or NotOwned for somebody else's."""
         record = await self.store.get("conversation", id)
+        if record is not None and over(record, self.now()):
+            record = None
         return owned(who, conversation_of(record) if record else None, "conversation")
 
     async def browse(self, who: Identity, *, channel: str | None = None, limit: int) -> Sequence[Conversation]:
         """The caller's conversations that have messages, newest activity first."""
-        where = (("owner", (who.user,)), *((("channel", (channel,)),) if channel is not None else ()))
+        of = (("channel", (channel,)),) if channel is not None else ()
+        where = (("owner", (who.user,)), ("temporary", (False,)), *of)
         query = Query(
             kind="conversation",
             where=where,
-            ranges=(Range("messages", low=1),),
+            ranges=(Range("messages", low=1), living(self.now())),
             order=("updated",),
             descending=True,
             limit=limit,
@@ -85,7 +99,8 @@ class Conversations:
         of = (("assistant", (assistant,)),) if assistant is not None else ()
         query = Query(
             kind="conversation",
-            where=(("owner", (who.user,)), *of),
+            where=(("owner", (who.user,)), ("temporary", (False,)), *of),
+            ranges=(living(self.now()),),
             order=("updated",),
             descending=True,
             limit=limit,
@@ -119,23 +134,50 @@ class Conversations:
         return await Path(self.store, id, conversation.leaf).latest(limit)
 
     async def rename(self, who: Identity, id: str, title: str) -> Conversation:
+        """Give it this title, trimmed and cut (see ``given_title``). It is the newest conversation then."""
+
         async def attempt() -> Conversation:
-            conversation = replace(await self.open(who, id), title=title)
+            conversation = await self.open(who, id)
+            now = max(self.now(), conversation.updated_at)
+            conversation = replace(conversation, title=given_title(title), updated_at=now)
             await self.store.apply([conversation_put(conversation)])
             return replace(conversation, version=conversation.version + 1)
 
         return await retrying(attempt)
 
     async def discard(self, who: Identity, id: str) -> None:
-        """Delete a conversation with everything that belongs to it. A run on it is cancelled and its reply dropped."""
+        """Delete a conversation with everything that belongs to it. A run on it is cancelled and its reply dropped.
+
+        One whose time is over is NotFound, but gone after that: whoever deletes all that there is comes to an end.
+        """
 
         async def attempt() -> None:
             await self.stop(await self.open(who, id))
-            conversation = await self.open(who, id)
-            own, attached = await belongings(self.store, id), await self.attached(id)
-            await self.store.apply([Delete(CONVERSATION.name, id, conversation.version), *own, *attached])
+            await self._erase(await self.open(who, id))
 
+        await self.expire(id)
         await retrying(attempt)
+
+    async def expire(self, id: str) -> bool:
+        """Delete a conversation, whoever's it is, like ``discard``; False unless it is there and its time is over."""
+
+        async def attempt() -> bool:
+            if (conversation := await self._over(id)) is not None:
+                await self.stop(conversation)
+            if (conversation := await self._over(id)) is not None:
+                await self._erase(conversation)
+            return conversation is not None
+
+        return await retrying(attempt)
+
+    async def _over(self, id: str) -> Conversation | None:
+        record = await self.store.get(CONVERSATION.name, id)
+        return conversation_of(record) if record is not None and over(record, self.now()) else None
+
+    async def _erase(self, conversation: Conversation) -> None:
+        """Raises StaleWrite when anything was written to it meanwhile."""
+        own, attached = await belongings(self.store, [conversation.id]), await self.attached(conversation.id)
+        await self.store.apply([Delete(CONVERSATION.name, conversation.id, conversation.version), *own, *attached])
 
     async def truncate(self, who: Identity, id: str, keep: int) -> tuple[int, int]:
         """Keep the ``keep`` newest messages and delete the others; returns how many were kept and deleted.
@@ -163,7 +205,7 @@ class Conversations:
                 characters=characters,
                 leaf=leaf or (kept[-1].id if kept else None),
             )
-            await self.store.apply([conversation_put(changed), *await belongings(self.store, id, cut)])
+            await self.store.apply([conversation_put(changed), *await belongings(self.store, [id], cut)])
             return len(kept), conversation.messages - len(kept)
 
         return await retrying(attempt)

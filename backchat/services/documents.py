@@ -13,7 +13,7 @@ from backchat.domain.assistant import Assistant
 from backchat.domain.document import Document, Passage
 from backchat.domain.identity import Identity
 from backchat.domain.limits import DocumentLimits
-from backchat.errors import DocumentsPending, InvalidInput, TooLarge
+from backchat.errors import DocumentsPending, InvalidInput, NotFound, TooLarge
 from backchat.ports.extraction import Extractor
 from backchat.ports.storage import Change, Condition, Delete, Purge, Put, Query, RecordStore, Require
 from backchat.services import blobs
@@ -146,7 +146,13 @@ class Documents:
     async def open(self, who: Identity, id: str) -> Document:
         """Raises NotFound, or NotOwned for somebody else's."""
         record = await self._store.get(DOCUMENT.name, id)
-        return owned(who, document_of(record) if record else None, "document")
+        document = owned(who, document_of(record) if record else None, "document")
+        if document.conversation is not None:
+            try:
+                await self._conversation_of(who, document.conversation)
+            except NotFound:
+                raise NotFound("document not found") from None
+        return document
 
     async def content(self, who: Identity, id: str) -> bytes:
         """The file as it was added."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from uuid import NAMESPACE_OID, uuid5
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.message import Message, MessageStatus, Part, Reasoning, Text, ToolCall, Usage
@@ -30,7 +31,8 @@ from backchat.errors import (
     ProviderThrottled,
     ProviderTimeout,
 )
-from backchat.ports.storage import Change
+from backchat.ports.storage import Change, RecordStore
+from backchat.services.growing import grown
 from backchat.services.runstate import run_put
 from backchat.services.stored import conversation_put, message_put
 
@@ -63,6 +65,13 @@ def failure_of(error: BackchatError) -> Failure:
 def error_of(failure: Failure) -> BackchatError:
     """The error that was kept as a failure."""
     return _ERRORS.get(failure.code, Internal)(failure.message)
+
+
+async def unclaimed(store: RecordStore, run: Run) -> Run:
+    """The run with an id for its answer that no message has: clients may store messages under ids of their own."""
+    while await store.get("message", run.answer) is not None:
+        run = replace(run, answer=str(uuid5(NAMESPACE_OID, run.answer)))
+    return run
 
 
 @dataclass(slots=True)
@@ -141,13 +150,7 @@ class Ending:
                 usage=self.usage,
                 metadata={"finish": self.finish} if self.finish != "stop" else {},
             )
-            touched = replace(
-                touched,
-                leaf=answer.id,
-                next_seq=conversation.next_seq + 1,
-                messages=conversation.messages + 1,
-                characters=conversation.characters + len(answer.text),
-            )
+            touched = grown(touched, answer)
             changes.append(message_put(answer))
         changes.append(conversation_put(touched))
         last: RunEnded | RunPaused

@@ -12,7 +12,7 @@ from time import perf_counter
 import structlog
 
 from backchat.domain.conversation import Conversation
-from backchat.domain.message import ToolCall, Usage
+from backchat.domain.message import Message, ToolCall, Usage
 from backchat.domain.recipe import Recipe
 from backchat.domain.run import ReasoningDelta, Run, RunStatus, StatusNote, TextDelta, ToolCalled
 from backchat.errors import (
@@ -31,16 +31,18 @@ from backchat.ports.metrics import Meter
 from backchat.ports.providers import Finish, ModelRequest, PromptMessage, ProviderEvent, UsageReport
 from backchat.ports.storage import Change, RecordStore
 from backchat.services.corrections import MOST, correction, told_apart, unfit
-from backchat.services.endings import Ending, Said, failure_of
+from backchat.services.endings import Ending, Said, failure_of, unclaimed
 from backchat.services.grounding import CITE, Grounding, Grounds
-from backchat.services.jobs import Job, Jobs
+from backchat.services.jobs import Job, Jobs, job_put
 from backchat.services.memories import Memories
 from backchat.services.paths import Path
 from backchat.services.prompts import prompt_messages
 from backchat.services.providers import Configured, Providers
 from backchat.services.runlog import events_purge
 from backchat.services.runs import LiveRun, RunTimes
+from backchat.services.runstate import run_of
 from backchat.services.stored import conversation_of
+from backchat.services.titles import Titles
 
 log = structlog.get_logger(source=__name__)
 
@@ -83,6 +85,7 @@ class Engine:
     memory: MemoryStrategy
     grounding: Grounding
     memories: Memories
+    titles: Titles
     jobs: Jobs
     times: RunTimes
     meter: Meter
@@ -238,7 +241,7 @@ class Engine:
         )
         while True:
             run, answer, changes, last = ending.changes(live.run, conversation, said, self.now(), self.times.keep)
-            afterwards = self._afterwards(run)
+            afterwards = self._afterwards(run, conversation, answer)
             changes += [change for more, _ in afterwards for change in more]
             try:
                 await live.log.commit(changes, last)
@@ -258,14 +261,20 @@ class Engine:
             current = await self.store.get("conversation", conversation.id)
             if current is None:
                 return False
-            conversation = conversation_of(current)
+            conversation, live.run = conversation_of(current), await unclaimed(self.store, run_of(record))
 
-    def _afterwards(self, run: Run) -> list[tuple[list[Change], Job]]:
+    def _afterwards(
+        self, run: Run, conversation: Conversation, answer: Message | None
+    ) -> list[tuple[list[Change], Job]]:
         """The jobs that a completed run gives rise to, with what is to be stored for each."""
-        if run.status != "completed" or run.recipe.memory != "write" or run.recipe.assistant is None:
+        if run.status != "completed":
             return []
-        changes, job = self.memories.learning(run, self.now())
-        return [(changes, job)]
+        found: list[tuple[list[Change], Job]] = []
+        if run.recipe.memory == "write" and run.recipe.assistant is not None:
+            found.append(self.memories.learning(run, self.now()))
+        if (title := self.titles.job(run, conversation, answer)) is not None:
+            found.append(([job_put(title)], title))
+        return found
 
 
 def _request(recipe: Recipe, grounds: Grounds) -> ModelRequest:

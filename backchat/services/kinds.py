@@ -8,11 +8,15 @@ from backchat.services.assistant_records import ASSISTANT
 from backchat.services.blobs import BLOB, BLOB_CHUNK
 from backchat.services.document_records import CHUNK, DOCUMENT, VECTORS
 from backchat.services.files import FILE, FILE_CHUNK
+from backchat.services.import_records import IMPORT
 from backchat.services.jobs import JOB
 from backchat.services.memory_records import MEMORY, MEMORY_OPERATION, MEMORY_RESET, MEMORY_VECTOR
 from backchat.services.runlog import EVENT
 from backchat.services.runstate import CANCEL, IDEMPOTENCY, RUN, WORKER
+from backchat.services.session_records import SESSION, SIGNING
+from backchat.services.share_records import SHARE
 from backchat.services.stored import CONVERSATION, MESSAGE
+from backchat.services.tag_records import TAG
 
 KINDS: tuple[Kind, ...] = (
     USER,
@@ -37,4 +41,9 @@ KINDS: tuple[Kind, ...] = (
     VECTORS,
     BLOB,
     BLOB_CHUNK,
+    TAG,
+    SHARE,
+    IMPORT,
+    SESSION,
+    SIGNING,
 )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import islice, takewhile
 
-from backchat.domain.message import File, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult
+from backchat.domain.message import File, Foreign, Image, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from backchat.ports.providers import Abilities, ImageData, PromptMessage, PromptPart
 from backchat.ports.storage import RecordStore
 from backchat.services.files import file_bytes
@@ -14,13 +14,18 @@ from backchat.services.files import file_bytes
 async def prompt_messages(store: RecordStore, messages: Sequence[Message], abilities: Abilities) -> list[PromptMessage]:
     """Messages with the bytes of their images; for a model without vision, a line of text in place of each image.
 
-    Left out are messages of nothing but reasoning, as a cancelled reply may be, and tool calls that the messages right
-    after theirs do not answer: services refuse both.
+    Left out is what services refuse: messages of nothing but reasoning, as a cancelled reply may be, or of nothing at
+    all; tool calls that the messages right after theirs do not answer, and the results that imported answers have in
+    them; and parts that mean nothing here.
     """
     wanted = [p.file for m in messages for p in m.parts if type(p) is Image] if abilities.vision else []
     data = await file_bytes(store, wanted) if wanted else {}
 
-    def part(p: Part) -> PromptPart:
+    def part(p: Part, role: Role, answered: Set[str]) -> PromptPart | None:
+        if isinstance(p, Foreign) or (isinstance(p, ToolCall) and p.id not in answered):
+            return None
+        if isinstance(p, ToolResult) and role != "tool":
+            return None
         if isinstance(p, File):
             return Text(f"\n[file: {p.name}]")
         if not isinstance(p, Image):
@@ -34,7 +39,7 @@ async def prompt_messages(store: RecordStore, messages: Sequence[Message], abili
         # By place, not by id alone: models use an id again in a later reply.
         answers = takewhile(lambda m: m.role == "tool", islice(messages, n + 1, None))
         answered = {p.call for m in answers for p in m.parts if isinstance(p, ToolResult)}
-        parts = [p for p in message.parts if not isinstance(p, ToolCall) or p.id in answered]
-        if any(not isinstance(p, Reasoning) for p in parts):
-            prompt.append(PromptMessage(message.role, tuple([part(p) for p in parts])))
+        parts = tuple([shown for p in message.parts if (shown := part(p, message.role, answered)) is not None])
+        if any(not isinstance(p, Reasoning) and p != Text("") for p in parts):
+            prompt.append(PromptMessage(message.role, parts))
     return prompt

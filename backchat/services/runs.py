@@ -23,6 +23,7 @@ from backchat.domain.run import Run, RunEnded, RunPaused
 from backchat.errors import BackchatError, Draining, Expired, NotFound, RunInProgress
 from backchat.ports.storage import Change, Put, RecordStore
 from backchat.services.access import owned
+from backchat.services.conversations import over
 from backchat.services.endings import error_of
 from backchat.services.retrying import retrying
 from backchat.services.runlog import Numbered, RunLog, read_events, read_grounds
@@ -121,9 +122,13 @@ class Runs:
     # ---- readers ----------------------------------------------------------------------------------------------------
 
     async def open(self, who: Identity, id: str) -> Run:
-        """Raises NotFound, or NotOwned for somebody else's."""
+        """Raises NotFound, also when its conversation's time is over, or NotOwned for somebody else's."""
         record = await self.store.get("run", id)
-        return owned(who, run_of(record) if record else None, "run")
+        run = owned(who, run_of(record) if record else None, "run")
+        at = await self.store.get("conversation", run.conversation)
+        if at is None or over(at, self.now()):
+            raise NotFound("run not found")
+        return run
 
     async def replayable(self, who: Identity, id: str) -> Run:
         """Like ``open``; raises Expired when the events of the run are gone."""

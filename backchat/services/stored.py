@@ -6,21 +6,46 @@ from collections.abc import Mapping
 from typing import Any
 
 from backchat.domain.conversation import Conversation
-from backchat.domain.message import File, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from backchat.domain.message import File, Foreign, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
 from backchat.domain.times import moment, stamp
 from backchat.ports.storage import Kind, Put, Record
 
+NEVER = "~"
+"""Where a time stands for the end of something that does not end: after every stamp. The empty text is before all."""
 CONVERSATION = Kind(
     name="conversation",
-    fields=("owner", "updated", "channel", "messages", "assistant"),
+    fields=(
+        "owner",
+        "updated",
+        "created",
+        "title",
+        "channel",
+        "messages",
+        "assistant",
+        "archived",
+        "archived_at",
+        "pinned",
+        "temporary",
+        "expires",
+    ),
+    lists=("tags",),
     text=("title",),
     within=("owner",),
-    indexes=(("owner", "updated"), ("assistant", "updated")),
+    indexes=(
+        ("owner", "updated"),
+        ("owner", "archived", "updated"),
+        ("owner", "archived", "created", "updated"),
+        ("owner", "archived", "title", "updated"),
+        ("owner", "archived", "archived_at", "created"),
+        ("owner", "created"),
+        ("assistant", "updated"),
+        ("expires",),
+    ),
     partition="owner",
 )
 MESSAGE = Kind(
     name="message",
-    fields=("conversation", "owner", "seq"),
+    fields=("conversation", "owner", "seq", "created"),
     text=("text",),
     within=("owner",),
     unique=(("conversation", "seq"),),
@@ -30,7 +55,7 @@ MESSAGE = Kind(
 
 def conversation_put(c: Conversation) -> Put:
     """Store a conversation as the successor of the version it carries; version 0 is a new one."""
-    doc = {
+    doc: dict[str, Any] = {
         "owner": c.owner,
         "title": c.title,
         "created": stamp(c.created_at),
@@ -42,13 +67,25 @@ def conversation_put(c: Conversation) -> Put:
         "characters": c.characters,
         "active_run": c.active_run,
         "assistant": c.assistant,
+        "archived": c.archived_at is not None,
+        "archived_at": stamp(c.archived_at) if c.archived_at else "",
+        "pinned": c.pinned,
+        "temporary": c.temporary,
+        "expires": stamp(c.expires_at) if c.expires_at else NEVER,
         "metadata": c.metadata,
     }
+    if c.tags:
+        doc["tags"] = list(c.tags)
+    if c.source is not None:
+        doc["source"] = c.source
+    if c.options:
+        doc["options"] = c.options
     return Put("conversation", c.id, doc, c.version)
 
 
 def conversation_of(record: Record) -> Conversation:
     d = record.doc
+    archived_at, expires = d["archived_at"], d["expires"]
     return Conversation(
         id=record.id,
         owner=d["owner"],
@@ -61,7 +98,14 @@ def conversation_of(record: Record) -> Conversation:
         messages=d["messages"],
         characters=d["characters"],
         active_run=d["active_run"],
-        assistant=d.get("assistant"),
+        assistant=d["assistant"],
+        archived_at=moment(archived_at) if archived_at else None,
+        pinned=d["pinned"],
+        temporary=d["temporary"],
+        expires_at=moment(expires) if expires != NEVER else None,
+        tags=tuple(d.get("tags", ())),
+        source=d.get("source"),
+        options=d.get("options") or {},
         metadata=d["metadata"],
         version=record.version,
     )
@@ -80,14 +124,18 @@ def message_put(m: Message) -> Put:
         "status": m.status,
     }
     if not (len(m.parts) == 1 and type(m.parts[0]) is Text):
-        doc["parts"] = [_part_doc(p) for p in m.parts]
+        doc["parts"] = [part_doc(p) for p in m.parts]
     for name in ("author", "run", "provider", "model"):
         if (value := getattr(m, name)) is not None:
             doc[name] = value
     if m.usage is not None:
         doc["usage"] = usage_doc(m.usage)
+    if m.updated_at is not None:
+        doc["updated"] = stamp(m.updated_at)
     if m.metadata:
         doc["metadata"] = m.metadata
+    if m.extra:
+        doc["extra"] = m.extra
     return Put("message", m.id, doc, m.version)
 
 
@@ -96,13 +144,14 @@ def message_of(record: Record) -> Message:
     get = d.get
     parts = get("parts")
     usage = get("usage")
+    updated = get("updated")
     return Message(
         id=record.id,
         conversation=d["conversation"],
         owner=d["owner"],
         seq=d["seq"],
         role=d["role"],
-        parts=(Text(d["text"]),) if parts is None else tuple([_part_of(p) for p in parts]),
+        parts=(Text(d["text"]),) if parts is None else tuple([part_of(p) for p in parts]),
         created_at=moment(d["created"]),
         parent=d["parent"],
         status=d["status"],
@@ -111,7 +160,9 @@ def message_of(record: Record) -> Message:
         provider=get("provider"),
         model=get("model"),
         usage=None if usage is None else usage_of(usage),
+        updated_at=None if updated is None else moment(updated),
         metadata=get("metadata") or {},
+        extra=get("extra") or {},
         version=record.version,
     )
 
@@ -129,7 +180,7 @@ def usage_of(d: Mapping[str, int]) -> Usage:
     return Usage(d["input"], d["output"], d["cached"], d["reasoning"])
 
 
-def _part_doc(part: Part) -> dict[str, str]:
+def part_doc(part: Part) -> dict[str, Any]:
     match part:
         case Text(text):
             return {"type": "text", "text": text}
@@ -143,9 +194,12 @@ def _part_doc(part: Part) -> dict[str, str]:
             return {"type": "tool_result", "call": call, "content": content}
         case Reasoning(text):
             return {"type": "reasoning", "text": text}
+        case Foreign(data):
+            return {"type": "foreign", "data": data}
 
 
-def _part_of(d: Mapping[str, str]) -> Part:
+def part_of(d: Mapping[str, Any]) -> Part:
+    """Raises ValueError for a type that there is not."""
     match d["type"]:
         case "text":
             return Text(d["text"])
@@ -159,4 +213,6 @@ def _part_of(d: Mapping[str, str]) -> Part:
             return ToolResult(d["call"], d["content"])
         case "reasoning":
             return Reasoning(d["text"])
+        case "foreign":
+            return Foreign(d["data"])
     raise ValueError(f"unknown part type {d['type']!r}")

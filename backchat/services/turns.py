@@ -11,8 +11,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from backchat.domain.assistant import Assistant, definitions_of
-from backchat.domain.conversation import Conversation, title_of
+from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
+from backchat.domain.limits import Retention
 from backchat.domain.message import Image, Message, Part, Text
 from backchat.domain.recipe import Effort
 from backchat.domain.run import Run
@@ -23,9 +24,10 @@ from backchat.services.assistants import Assistants
 from backchat.services.conversations import Conversations, required
 from backchat.services.engine import Engine
 from backchat.services.files import file_puts
+from backchat.services.growing import heard
 from backchat.services.providers import Configured, Providers
 from backchat.services.runs import Runs
-from backchat.services.runstate import run_of, run_put
+from backchat.services.runstate import run_put
 from backchat.services.saying import Once, Say, candidates, recipe
 from backchat.services.stored import conversation_put, message_of, message_put
 from backchat.services.waiting import Outputs, resumed
@@ -42,12 +44,13 @@ class Turns:
         runs: Runs,
         engine: Engine,
         providers: Providers,
+        retention: Retention,
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
         self._store, self._conversations, self._assistants, self._runs = store, conversations, assistants, runs
-        self._engine, self._providers = engine, providers
+        self._engine, self._providers, self._retention = engine, providers, retention
         self._now, self._new_id = now, new_id
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -80,7 +83,7 @@ class Turns:
                 now = self._now()
                 conversation, _, changes = await self._conversation(who, say, now)
                 message, more = self._message(who, say, conversation, now)
-                grown = replace(_grown(conversation, message, say), active_run=None)
+                grown = replace(heard(conversation, message, self._retention), active_run=None)
                 try:
                     await self._store.apply([*changes, *more, conversation_put(grown)])
                 except StaleWrite:
@@ -191,7 +194,7 @@ class Turns:
             recipe=recipe(say, asked, assistant),
             options=say.options,
         )
-        grown = replace(_grown(conversation, message, say), active_run=run_id)
+        grown = replace(heard(conversation, message, self._retention), active_run=run_id)
         changes += [*more, conversation_put(grown), run_put(run)]
         if say.once is not None:
             changes.append(self._once_put(who, say.once, run, now))
@@ -272,21 +275,7 @@ class Turns:
             return None
         if record.doc["fingerprint"] != once.fingerprint:
             raise IdempotencyMismatch("this Idempotency-Key was used with another request")
-        run = await self._store.get("run", record.doc["run"])
-        if run is None:
-            raise NotFound("what this Idempotency-Key started was deleted")
-        return run_of(run)
-
-
-def _grown(conversation: Conversation, message: Message, say: Say) -> Conversation:
-    """The conversation with one message more."""
-    title = say.text or next((f.name for f in say.files), "")
-    return replace(
-        conversation,
-        title=conversation.title or title_of(title),
-        updated_at=message.created_at,
-        leaf=message.id,
-        next_seq=conversation.next_seq + 1,
-        messages=conversation.messages + 1,
-        characters=conversation.characters + len(say.text),
-    )
+        try:
+            return await self._runs.open(who, record.doc["run"])
+        except NotFound:
+            raise NotFound("what this Idempotency-Key started was deleted") from None

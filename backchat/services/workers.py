@@ -24,7 +24,7 @@ from backchat.domain.run import Run
 from backchat.domain.times import stamp
 from backchat.errors import Interrupted, StaleWrite
 from backchat.ports.storage import Delete, Purge, Put, Query, Range, Record, RecordStore
-from backchat.services.endings import Ending, Said, failure_of
+from backchat.services.endings import Ending, Said, failure_of, unclaimed
 from backchat.services.jobs import Jobs
 from backchat.services.runlog import event_put, events_purge, read_events
 from backchat.services.runs import Runs
@@ -192,6 +192,7 @@ class Workers:
                 await self.store.apply([Delete("run", run.id, run.version), events_purge(run.id), asked])
                 return False
             error = Interrupted("the server stopped before the reply was complete")
+            run = await unclaimed(self.store, run)
             ending = Ending(status="interrupted", provider=run.provider, model=run.model, failure=failure_of(error))
             _, _, changes, end = ending.changes(run, conversation_of(record), said, self.now(), self.runs.times.keep)
             await self.store.apply([*changes, event_put(run.id, last + 1, end), asked])

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from backchat.ports.checks import check_change, check_order, check_query, known_kind, missing, stale, taken
+from backchat.ports.checks import check_change, check_field, check_order, check_query, known_kind, missing, stale, taken
 from backchat.ports.storage import Change, Condition, Kind, OnCommit, Purge, Put, Query, Range, Record, Require, Scalar
 from backchat.ports.words import words
 
@@ -49,6 +49,14 @@ class MemoryStore:
     async def count(self, query: Query) -> int:
         check_query(self._kind(query.kind), query)
         return len(self._matching(query))
+
+    async def values(self, query: Query, field: str) -> Sequence[Scalar]:
+        kind = self._kind(query.kind)
+        check_query(kind, query)
+        check_field(kind, field)
+        found = dict.fromkeys(_value(r, field) for r in self._matching(query))
+        found.pop(None, None)
+        return list(found)[: query.limit]
 
     async def compact(self) -> None:
         """Deleted records are gone at once."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 pytest.register_assert_rewrite(
     "backchat.testing.embedding",
+    "backchat.testing.importing",
     "backchat.testing.learning",
     "backchat.testing.provider",
     "backchat.testing.memory_contract",

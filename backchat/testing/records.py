@@ -33,6 +33,7 @@ class OpenKinds(Protocol):
 
 
 Where = tuple[str, Sequence[Scalar]]
+ANN: Where = ("owner", ("ann",))
 
 
 def ignore(commits: int) -> None:

@@ -24,8 +24,8 @@ MINIMAL: Mapping[str, Any] = {
     "storage": {"use": "sqlite", "path": {"$data": "backchat.db"}},
     "providers": {"echo": {"use": "echo"}},
     "memory": {"use": "window", "size": 20},
-    "auth": [{"use": "apikey"}],
-    "dialects": ["chat", "threads"],
+    "auth": [{"use": "session"}, {"use": "apikey"}],
+    "dialects": ["chat", "threads", "convos"],
 }
 
 

@@ -25,10 +25,11 @@ from backchat.testing.records import KINDS, OpenKinds, note
 from backchat.testing.storage_compact import CompactContract
 from backchat.testing.storage_queries import QueryContract
 from backchat.testing.storage_search import SearchContract
+from backchat.testing.storage_values import ValuesContract
 from backchat.testing.storage_writes import WriteContract
 
 
-class StorageContract(WriteContract, QueryContract, SearchContract, CompactContract):
+class StorageContract(WriteContract, QueryContract, ValuesContract, SearchContract, CompactContract):
     """``module`` is the package that the store must come from, so that nothing else is tested in its name."""
 
     module: ClassVar[str]

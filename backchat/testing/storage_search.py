@@ -7,9 +7,7 @@ import asyncio
 import pytest
 
 from backchat.ports.storage import Delete, Purge, Put, Query, Range, RecordStore
-from backchat.testing.records import Where, ids, note
-
-ANN: Where = ("owner", ("ann",))
+from backchat.testing.records import ANN, Where, ids, note
 
 
 class SearchContract:

@@ -9,17 +9,20 @@ from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import web
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema, ValidationError, fields
 
 from backchat.errors import InvalidInput, TooLarge
 from backchat.web.keys import BODY_LIMIT
 from backchat.web.multipart import PARTS, Form, MalformedBody, boundary_of
+from backchat.web.spool import Spool
 
 __all__ = ["MalformedBody"]
 
 JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
 LONG_FORM = 32 << 10
 """Bytes of a form that may take more than some milliseconds to decode: a thread does it."""
+PORTION = 256 << 10
+"""Bytes of a form that go to the disk together: there and back costs the same for all of them."""
 LONG_TYPE = 256
 """Characters of a Content-Type that can be meant; splitting one of some thousand takes seconds."""
 
@@ -51,17 +54,22 @@ async def read_bytes(request: web.Request, limit: int | None = None) -> bytes:
 
 
 async def read_body(
-    request: web.Request, schema: Schema | None, accepts: Collection[str] = (JSON,), limit: int | None = None
+    request: web.Request,
+    schema: Schema | None,
+    accepts: Collection[str] = (JSON,),
+    limit: int | None = None,
+    *,
+    spool: Spool,
 ) -> Any:
     """The checked body, None without a schema: a JSON object, or a form as the object of its fields.
 
     Of a repeated field the last value counts; the files of a form come as a tuple of ``Upload`` under the name of their
-    part, for the field ``Uploads``. ``limit`` is in bytes, and the server's where there is none. Raises MalformedBody,
-    UnsupportedMedia, TooLarge, ValidationError.
+    part, for the field ``Uploads``, and are kept in the spool. ``limit`` is in bytes, and the server's where there is
+    none. Raises MalformedBody, UnsupportedMedia, TooLarge, ValidationError.
     """
     if schema is None:
         return None
-    data = await _read(request, schema, accepts, limit)
+    data = await _read(request, schema, accepts, limit, spool)
     if not isinstance(data, dict):
         raise Misfit("body", ValidationError({"_schema": ["The body must be a JSON object."]}))
     try:
@@ -70,12 +78,17 @@ async def read_body(
         raise Misfit("body", error) from None
 
 
-async def _read(request: web.Request, schema: Schema, accepts: Collection[str], limit: int | None) -> Any:
+async def _read(request: web.Request, schema: Schema, accepts: Collection[str], limit: int | None, spool: Spool) -> Any:
     kind = _kind(request, accepts)
     if kind == MULTIPART:
-        form = Form(boundary_of(request.headers["Content-Type"]), request.app[BODY_LIMIT])
-        async for chunk in _chunks(request, request.app[BODY_LIMIT] if limit is None else limit):
-            form.feed(chunk)
+        form = Form(boundary_of(request.headers["Content-Type"]), request.app[BODY_LIMIT], spool)
+        chunks = _chunks(request, request.app[BODY_LIMIT] if limit is None else limit)
+        if spool.disk:
+            async for portion in _portions(chunks):
+                await asyncio.to_thread(form.feed, portion)
+        else:
+            async for chunk in chunks:
+                form.feed(chunk)
         return form.close()
     # Only files may be larger than the server's limit.
     raw = await read_bytes(request)
@@ -87,6 +100,18 @@ async def _read(request: web.Request, schema: Schema, accepts: Collection[str], 
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
         raise MalformedBody("the body is not valid JSON") from None
+
+
+async def _portions(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    gathered: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        gathered.append(chunk)
+        size += len(chunk)
+        if size >= PORTION:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    yield b"".join(gathered)
 
 
 def _kind(request: web.Request, accepts: Collection[str]) -> str:
@@ -114,11 +139,15 @@ def _form(raw: bytes) -> dict[str, str]:
 
 
 def read_query(request: web.Request, schema: Schema | None) -> Any:
-    """The checked query string, None without a schema. Of a repeated name the last value counts."""
+    """The checked query string, None without a schema. Of a repeated name the last value counts; a list has all."""
     if schema is None:
         return None
+    given: dict[str, str | list[str]] = dict(request.query.items())
+    for name, field in schema.fields.items():
+        if name in given and isinstance(field, fields.List):
+            given[name] = request.query.getall(name)
     try:
-        return schema.load(dict(request.query.items()))
+        return schema.load(given)
     except ValidationError as error:
         raise Misfit("query", error) from None
 

@@ -19,6 +19,8 @@ from backchat.services.container import Services
 from backchat.web.auth import ANONYMOUS, authenticate, credentials
 from backchat.web.body import JSON, read_body, read_query
 from backchat.web.keys import DIALECT_SETTINGS, DIALECTS, SERVICES
+from backchat.web.limiting import Budget, charge
+from backchat.web.spool import Spool
 
 _REGEX = re.compile(r":[^{}]+\}")
 
@@ -72,8 +74,10 @@ class Route:
     body      schema of the body;  query  of the query string;  answer  of the JSON answer, for the docs
     accepts   content types of the body; see ``backchat.web.body.read_body`` for what the schema gets of each
     limit     bytes of a multipart body, where that is not the server's limit of every body
+    spooled   the files of a multipart body are kept on the disk while the handler works, not in memory
     statuses  what it may answer, with a sentence each;  streams  it may answer ``text/event-stream``
     public    it needs no credentials, and looks at none
+    limited   how often it may be called, by the dialect's settings; calls count before their query and body are read
     """
 
     method: str
@@ -88,7 +92,9 @@ class Route:
     streams: bool = False
     accepts: Sequence[str] = (JSON,)
     limit: Callable[[Services], int] | None = None
+    spooled: bool = False
     public: bool = False
+    limited: Callable[[Any], Budget] | None = None
 
 
 class NoSettings(Schema):
@@ -122,12 +128,15 @@ def _enter(dialect: Dialect, route: Route) -> Callable[[web.Request], Awaitable[
         who = ANONYMOUS if route.public else await authenticate(request, dialect.credentials(request))
         if who.scopes and dialect.name not in who.scopes:
             raise Forbidden(f"this key is limited to: {', '.join(sorted(who.scopes))}")
+        settings = request.app[DIALECT_SETTINGS][dialect.name]
+        if route.limited is not None:
+            await charge(request, who, route.limited(settings))
         query = read_query(request, route.query)
         services = request.app[SERVICES]
         limit = route.limit(services) if route.limit is not None else None
-        body = await read_body(request, route.body, route.accepts, limit)
-        settings = request.app[DIALECT_SETTINGS][dialect.name]
-        return await route.handler(Call(request, who, services, settings, body, query))
+        async with Spool(disk=route.spooled) as spool:
+            body = await read_body(request, route.body, route.accepts, limit, spool=spool)
+            return await route.handler(Call(request, who, services, settings, body, query))
 
     return view
 

@@ -13,6 +13,7 @@ from backchat.services.container import Services
 
 if TYPE_CHECKING:
     from backchat.web.dialect import Dialect, Route
+    from backchat.web.limiting import Limiter
     from backchat.web.metrics import Metrics
 
 SERVICES = web.AppKey("backchat.services", Services)
@@ -22,6 +23,9 @@ DIALECT_SETTINGS: web.AppKey[Mapping[str, Any]] = web.AppKey("backchat.dialect_s
 BODY_LIMIT = web.AppKey("backchat.body_limit", int)
 STREAMS: web.AppKey[set[asyncio.Task[Any]]] = web.AppKey("backchat.streams")
 OPENINGS: web.AppKey[set[asyncio.Task[Any]]] = web.AppKey("backchat.openings")
+LIMITER: web.AppKey[Limiter] = web.AppKey("backchat.limiter")
+PROXIES = web.AppKey("backchat.proxies", int)
 METRICS: web.AppKey[Metrics] = web.AppKey("backchat.metrics")
 OPENAPI = web.AppKey("backchat.openapi", bytes)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("backchat.request_id", str)
+RATE_HEADERS: web.RequestKey[Mapping[str, str]] = web.RequestKey("backchat.rate_headers")

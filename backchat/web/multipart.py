@@ -1,12 +1,17 @@
-"""``multipart/form-data`` (RFC 7578), read as it arrives: what is kept is the parts' data and half a line at most."""
+"""``multipart/form-data`` (RFC 7578), read as it arrives: what is kept is the parts' data and half a line at most.
+
+The data of files is kept in a ``Spool``: in memory, or on the disk.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 from io import BytesIO
+from typing import BinaryIO
 
 from backchat.errors import InvalidInput, TooLarge
+from backchat.web.spool import Spool
 
 PARTS = 1000
 """Most parts of a body."""
@@ -35,12 +40,28 @@ class Upload:
     """A file of a form. ``name`` is the part's; ``filename`` is the client's word, and may be any text of one line.
 
     ``mime`` is the declared type in lower case, without parameters; ``application/octet-stream`` if there is none.
+    ``size`` is in bytes. ``file`` is closed when the request is answered; that of a ``spooled`` route is on the disk.
     """
 
     name: str
     filename: str
     mime: str
-    data: bytes = field(repr=False)
+    size: int
+    file: BinaryIO = field(repr=False)
+    _spool: Spool = field(repr=False)
+
+    @property
+    def data(self) -> bytes:
+        """All of it; of a file on the disk only in a thread."""
+        if isinstance(self.file, BytesIO):
+            return self.file.getvalue()  # no copy
+        self.file.seek(0)
+        return self.file.read()
+
+    def take(self) -> BinaryIO:
+        """The file, which the caller closes from now on; at its end or anywhere."""
+        self._spool.take(self.file)
+        return self.file
 
 
 @dataclass(slots=True)
@@ -48,7 +69,8 @@ class _Part:
     name: str
     filename: str | None
     mime: str
-    data: BytesIO = field(default_factory=BytesIO)
+    data: BinaryIO = field(default_factory=BytesIO)
+    size: int = 0
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -62,10 +84,12 @@ def boundary_of(content_type: str) -> bytes:
 class Form:
     """A form in the making: ``feed`` it what arrives, ``close`` it at the end.
 
-    ``most_text`` bounds the bytes of all parts that are not files together. Raises MalformedBody and TooLarge.
+    ``most_text`` bounds the bytes of all parts that are not files together. Raises MalformedBody and TooLarge. With a
+    spool on the disk it blocks.
     """
 
-    def __init__(self, boundary: bytes, most_text: int) -> None:
+    def __init__(self, boundary: bytes, most_text: int, spool: Spool) -> None:
+        self._spool = spool
         self._delimiter = b"\r\n--" + boundary
         self._buffer = bytearray(b"\r\n")  # so that the first delimiter looks like every other one
         self._part: _Part | None = None
@@ -122,6 +146,8 @@ class Form:
                 raise MalformedBody(f"the headers of a part are longer than {_HEADERS} bytes")
             return False
         self._part = _part(bytes(self._buffer[2:end]))
+        if self._part.filename is not None:
+            self._part.data = self._spool.file()
         del self._buffer[: end + 4]
         self._step = self._data
         return True
@@ -139,20 +165,22 @@ class Form:
                     raise TooLarge(f"the text fields of the form are larger than {self._most_text} bytes")
             with memoryview(self._buffer) as view:
                 part.data.write(view[:size])
+            part.size += size
         del self._buffer[:size]
 
     def _finish(self) -> None:
         part, self._part = self._part, None
         if part is None:
             return
-        data = part.data.getvalue()
+        part.data.seek(0)
         if part.filename is None:
             try:
-                self._texts[part.name] = data.decode("utf-8")
+                self._texts[part.name] = part.data.read().decode("utf-8")
             except UnicodeDecodeError:
                 raise MalformedBody("a text field of the form is not UTF-8") from None
-        elif part.filename or data:  # a browser sends an empty file without a name where none was chosen
-            self._files.setdefault(part.name, []).append(Upload(part.name, part.filename, part.mime, data))
+        elif part.filename or part.size:  # a browser sends an empty file without a name where none was chosen
+            upload = Upload(part.name, part.filename, part.mime, part.size, part.data, self._spool)
+            self._files.setdefault(part.name, []).append(upload)
 
 
 def _part(block: bytes) -> _Part:

@@ -10,17 +10,18 @@ import uuid_utils
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from backchat.web.keys import METRICS, REQUEST_ID
+from backchat.web.keys import METRICS, RATE_HEADERS, REQUEST_ID
 
 log = structlog.get_logger(source="backchat.access")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 async def sign(request: web.Request, response: web.StreamResponse) -> None:
-    """The headers of every answer: the request's id, and no word on what the server is made of."""
+    """The headers of every answer: the request's id, what is left of a limit, no word on what the server is made of."""
     response.headers["Server"] = "backchat"
     if REQUEST_ID in request:
         response.headers["X-Request-ID"] = request[REQUEST_ID]
+    response.headers.update(request.get(RATE_HEADERS, {}))
 
 
 @web.middleware

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -78,6 +78,18 @@ async def stream_when_known(call: Call, what: Callable[[], Awaitable[Shown | byt
             await _follow(call, response, shown)
         else:
             await response.write_eof(shown)
+
+    return await _stream(call, write)
+
+
+async def stream_frames(call: Call, frames: AsyncGenerator[bytes]) -> web.StreamResponse:
+    """Show frames as they come, to the end of where they come from. Leaving early closes that."""
+
+    async def write(response: EventSourceResponse) -> None:
+        async with aclosing(frames):
+            async for data in frames:
+                await response.write(data)
+        await response.write_eof()
 
     return await _stream(call, write)
 

@@ -11,11 +11,11 @@ from typing import Any
 import orjson
 
 from backchat.errors import ConfigError, Unavailable
-from backchat.ports.checks import check_order, check_query, known_kind
-from backchat.ports.storage import Change, Kind, OnCommit, Query, Record
+from backchat.ports.checks import check_field, check_order, check_query, known_kind
+from backchat.ports.storage import Change, Kind, OnCommit, Query, Record, Scalar
 from backchat_sqlite.changes import steps_of
 from backchat_sqlite.index import fold_all, fold_some
-from backchat_sqlite.queries import Statement, count_statement, find_statement
+from backchat_sqlite.queries import Statement, count_statement, find_statement, values_statement
 from backchat_sqlite.readers import Readers
 from backchat_sqlite.schema import make_private, prepare
 from backchat_sqlite.tables import Table
@@ -82,6 +82,13 @@ class SqliteStore:
         rows = await self._rows(statement)
         found: int = rows[0][0]
         return found
+
+    async def values(self, query: Query, field: str) -> Sequence[Scalar]:
+        table = self._table(query.kind)
+        check_query(table.kind, query)
+        check_field(table.kind, field)
+        statement = values_statement(table, query, field)
+        return [] if statement is None else [value for (value,) in await self._rows(statement)]
 
     async def apply(self, changes: Sequence[Change]) -> None:
         if len(changes) > MANY:

@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, post_load, validate
 
-from backchat.domain.message import File, Image, Message, ToolCall, ToolResult
+from backchat.domain.message import File, Foreign, Image, Message, ToolCall, ToolResult
 from backchat.ports.memory import History
 from backchat.web.fields import Whole
 
@@ -103,6 +103,6 @@ def length_of(message: Message) -> int:
             total += len(part.name) + len(part.arguments)
         elif isinstance(part, ToolResult):
             total += len(part.content)
-        elif not isinstance(part, Image | File):
+        elif not isinstance(part, Image | File | Foreign):
             total += len(part.text)
     return total

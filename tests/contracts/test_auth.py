@@ -1,4 +1,4 @@
-"""Every authenticator keeps the contract of the port; what is peculiar to API keys and to JWTs."""
+"""Every authenticator keeps the contract of the port; what is peculiar to API keys, to sessions and to JWTs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,29 @@ from typing import Any
 
 import jwt
 import pytest
+from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from marshmallow import ValidationError
 
 from backchat.domain.identity import ApiKey, Identity
+from backchat.domain.limits import SessionTimes
 from backchat.errors import InvalidCredentials
 from backchat.ports.auth import Credentials
+from backchat.services.access_tokens import KEY_ID
 from backchat.services.account_records import API_KEY, USER
-from backchat.services.accounts import Accounts
+from backchat.services.accounts import Accounts, Role
+from backchat.services.passwords import Passwords
+from backchat.services.session_records import SESSION, SIGNING
+from backchat.services.sessions import Sessions
 from backchat.testing.auth import AuthenticatorContract
 from backchat.testing.memory_store import MemoryStore
 from backchat_apikey.authenticator import ApiKeyAuthenticator, open_apikey
 from backchat_apikey.authenticator import SettingsSchema as ApiKeySettings
 from backchat_jwt.authenticator import REMEMBERED, JwtAuthenticator, open_jwt
 from backchat_jwt.settings import SettingsSchema as JwtSettings
+from backchat_session.authenticator import SessionAuthenticator, open_session
+from backchat_session.authenticator import SettingsSchema as SessionSettings
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOW = NOON.timestamp()
@@ -56,9 +64,21 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def accounts(clock: Clock) -> Accounts:
+def store() -> MemoryStore:
+    return MemoryStore([USER, API_KEY, SESSION, SIGNING])
+
+
+@pytest.fixture
+def accounts(store: MemoryStore, clock: Clock) -> Accounts:
     ids = (f"id-{n}" for n in count())
-    return Accounts(MemoryStore([USER, API_KEY]), now=clock, new_id=lambda: next(ids))
+    quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    return Accounts(store, now=clock, new_id=lambda: next(ids), passwords=quick)
+
+
+@pytest.fixture
+def keys(store: MemoryStore, accounts: Accounts, clock: Clock) -> Sessions:
+    ids = (f"session-{n}" for n in count())
+    return Sessions(store, accounts, SessionTimes(), now=clock, new_id=lambda: next(ids))
 
 
 def bearer(token: str) -> Credentials:
@@ -78,8 +98,8 @@ def b64json(value: object) -> str:
 
 class TestApiKey(AuthenticatorContract):
     @pytest.fixture
-    async def authenticator(self, accounts: Accounts, clock: Clock) -> AsyncIterator[ApiKeyAuthenticator]:
-        async with open_apikey(ApiKeySettings().load({}), accounts, now=clock) as authenticator:
+    async def authenticator(self, keys: Sessions, clock: Clock) -> AsyncIterator[ApiKeyAuthenticator]:
+        async with open_apikey(ApiKeySettings().load({}), keys, now=clock) as authenticator:
             yield authenticator
 
     @pytest.fixture
@@ -133,8 +153,8 @@ class TestApiKey(AuthenticatorContract):
 
 
 @pytest.fixture
-async def keyring(accounts: Accounts, clock: Clock) -> AsyncIterator[ApiKeyAuthenticator]:
-    async with open_apikey(ApiKeySettings().load({}), accounts, now=clock) as authenticator:
+async def keyring(keys: Sessions, clock: Clock) -> AsyncIterator[ApiKeyAuthenticator]:
+    async with open_apikey(ApiKeySettings().load({}), keys, now=clock) as authenticator:
         yield authenticator
 
 
@@ -186,10 +206,77 @@ async def test_a_key_is_read_once_for_each_request(accounts: Accounts, clock: Cl
             asked.append(id)
             return await accounts.api_key(id)
 
+        async def session(self, token: str) -> Identity | None:
+            raise AssertionError("a key is no session")
+
     async with open_apikey(ApiKeySettings().load({}), Counted(), now=clock) as authenticator:
         await authenticator.identify(bearer(token))
         await authenticator.identify(bearer(token))
     assert asked == [key.id, key.id]
+
+
+# Sessions; see also test_sessions.py
+
+
+class TestSession(AuthenticatorContract):
+    words = ("invalid signature", "jwt expired", "jwt malformed", "Unauthorized")
+
+    @pytest.fixture
+    async def authenticator(self, keys: Sessions) -> AsyncIterator[SessionAuthenticator]:
+        async with open_session(SessionSettings().load({}), keys) as authenticator:
+            yield authenticator
+
+    @pytest.fixture
+    async def good(self, accounts: Accounts, keys: Sessions) -> Sequence[tuple[str, Identity]]:
+        return [
+            (await token_of(accounts, keys, "Ann"), Identity(user="id-0", name="Ann")),
+            (await token_of(accounts, keys, "Root", "admin"), Identity(user="id-1", name="Root", role="admin")),
+        ]
+
+    @pytest.fixture
+    async def bad(self, accounts: Accounts, keys: Sessions, clock: Clock) -> Sequence[str]:
+        clock.time -= timedelta(minutes=15)
+        expired = await token_of(accounts, keys, "Bob")
+        clock.time += timedelta(minutes=15)
+        ended, token = await token_of(accounts, keys, "Cid"), await token_of(accounts, keys, "Eve", "admin")
+        await keys.log_out(None, ended)
+        head, body, signature = token.split(".")
+        kid = json.loads(base64.urlsafe_b64decode(head + "=="))["kid"]
+        return [
+            expired,
+            ended,
+            f"{head}.{body}.{ended.rpartition('.')[2]}",
+            f"{head}.{ended.split('.')[1]}.{signature}",
+            f"{head}.{body}.",
+            f"{head}.{body}.{signature}=",
+            f"{head}.{b64('[]')}.{signature}",
+            f"{b64json({'alg': 'none', 'kid': kid})}.{body}.",
+            f"{b64json({'alg': 'none', 'kid': kid})}.{body}.{signature}",
+        ]
+
+
+async def token_of(accounts: Accounts, keys: Sessions, name: str, role: Role = "user") -> str:
+    await accounts.create_user(name, password="twelve words", role=role)
+    login = await keys.log_in(name, "twelve words")
+    assert login is not None
+    return login.access
+
+
+async def test_sessions_leave_the_tokens_of_other_services_to_others(keys: Sessions) -> None:
+    others = [
+        hs256(claims()),
+        hs256(claims(iss="backchat")),
+        hs256(claims(iss="elsewhere"), {"kid": KEY_ID}),
+        hs256(claims(), {"kid": KEY_ID}),
+        f"{HEAD}.{BODY}.",
+        "a.b.c",
+        "..",
+        f"{b64('[]')}.{BODY}.{SIGNATURE}",
+        f"{b64('[' * 3000)}.{BODY}.{SIGNATURE}",
+    ]
+    async with open_session(SessionSettings().load({}), keys) as authenticator:
+        for token in others:
+            assert await authenticator.identify(bearer(token)) is None
 
 
 # JWT
@@ -240,8 +327,8 @@ class JwtContract(AuthenticatorContract):
         raise NotImplementedError
 
     @pytest.fixture
-    async def authenticator(self, accounts: Accounts, clock: Clock) -> AsyncIterator[JwtAuthenticator]:
-        async with open_jwt(JwtSettings().load(dict(self.section)), accounts, now=clock.seconds) as authenticator:
+    async def authenticator(self, keys: Sessions, clock: Clock) -> AsyncIterator[JwtAuthenticator]:
+        async with open_jwt(JwtSettings().load(dict(self.section)), keys, now=clock.seconds) as authenticator:
             yield authenticator
 
     @pytest.fixture

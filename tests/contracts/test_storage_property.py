@@ -115,12 +115,19 @@ async def outcome(store: RecordStore, call: Sequence[Change] | Query) -> Any:
         found = list(await store.find(call))
         if call.any_word:  # how relevance is measured is up to the store
             found.sort(key=lambda r: r.id)
-        return found, await store.count(call)
+        return found, await store.count(call), await held(store, call, "rank" if call.descending else "id")
     try:
         await store.apply(call)
     except StaleWrite:
         return "stale"
     return "done"
+
+
+async def held(store: RecordStore, query: Query, field: str) -> Any:
+    """The values of a field; only how many, if there may be more of them than are wanted."""
+    found = await store.values(query, field)
+    assert len(set(found)) == len(found)
+    return len(found) if len(found) == query.limit else set(found)
 
 
 async def everything(store: RecordStore) -> Any:

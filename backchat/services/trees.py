@@ -1,0 +1,253 @@
+"""The message tree of a conversation: all of its branches, and changes anywhere in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from backchat.domain.conversation import Conversation
+from backchat.domain.identity import Identity
+from backchat.domain.limits import Retention
+from backchat.domain.message import Message, MessageStatus, Part, Role
+from backchat.errors import Conflict, InvalidInput, NotFound, RunInProgress
+from backchat.ports.storage import Delete, Query, RecordStore
+from backchat.services.conversations import Conversations
+from backchat.services.finding import Found, Place, found_words
+from backchat.services.growing import grown, heard
+from backchat.services.message_files import files_purges, require_own_images
+from backchat.services.retrying import retrying
+from backchat.services.rewording import reworded
+from backchat.services.runstate import RUN
+from backchat.services.stored import MESSAGE, conversation_put, message_of, message_put
+from backchat.services.tree_reading import placed, tree_of
+
+__all__ = ["Found", "NewMessage", "Trees"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """A message as a client stores it. ``id`` None: the server names it. ``parent`` None: a root."""
+
+    id: str | None = None
+    parent: str | None = None
+    role: Role = "user"
+    parts: tuple[Part, ...]
+    status: MessageStatus = "complete"
+    provider: str | None = None
+    model: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trees:
+    store: RecordStore
+    conversations: Conversations
+    retention: Retention
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+
+    async def whole(self, who: Identity, id: str) -> Sequence[Message]:
+        """The messages of every branch, by seq: parents before their children, siblings in their order."""
+        await self.conversations.open(who, id)
+        return await tree_of(self.store, id)
+
+    async def open(self, who: Identity, id: str, message: str) -> Message:
+        """Raises NotFound for a message that is not in this conversation."""
+        await self.conversations.open(who, id)
+        return await placed(self.store, await self._message(id, message))
+
+    async def put(self, who: Identity, id: str, new: NewMessage) -> Message:
+        """Store a message, or store it anew if the conversation has one of that id, which stays where it is.
+
+        A new one becomes the end of the active path. A run that waits for the outputs of the message's tool calls is
+        cancelled. Raises InvalidInput for a parent that is not in the conversation and for an image that the message
+        has not shown before; Conflict for an id that is taken elsewhere, RunInProgress for that of a running reply.
+        """
+
+        async def attempt() -> Message:
+            conversation = await self.conversations.open(who, id)
+            there = await self._named(id, new.id)
+            if there is not None:
+                return await self._replace(who, conversation, there, new)
+            await self._refuse_running(conversation, new.id)
+            if new.parent is not None:
+                parent = await self.store.get(MESSAGE.name, new.parent)
+                if parent is None or parent.doc["conversation"] != id:
+                    raise InvalidInput("the parent message is not in this conversation", field="body.parentMessageId")
+            return await self._add(conversation, new)
+
+        return await retrying(attempt)
+
+    async def begin(self, who: Identity, new: NewMessage, *, temporary: bool, channel: str) -> Message:
+        """Store a message as the first of a new conversation.
+
+        Raises InvalidInput if it has a parent or an image, and Conflict for an id that is taken.
+        """
+        if new.parent is not None:
+            raise InvalidInput("the parent message is not in this conversation", field="body.parentMessageId")
+        id = self.new_id()
+
+        async def attempt() -> Message:
+            await self._named(id, new.id)
+            now = self.now()
+            conversation = Conversation(
+                id=id,
+                owner=who.user,
+                title="",
+                created_at=now,
+                updated_at=now,
+                channel=channel,
+                temporary=temporary,
+                expires_at=self.retention.deadline(temporary, now),
+            )
+            return await self._add(conversation, new)
+
+        return await retrying(attempt)
+
+    async def edit(
+        self, who: Identity, id: str, message: str, text: str, *, model: str | None = None, index: int | None = None
+    ) -> Message:
+        """Change the text of a message: of all its text, or of the text or reasoning part at ``index``.
+
+        Raises NotFound, and InvalidInput for an index that names no such part.
+        """
+
+        async def attempt() -> Message:
+            conversation = await self.conversations.open(who, id)
+            old = await self._message(id, message)
+            changed = replace(old, parts=reworded(old.parts, text, index), model=model or old.model)
+            return await self._rewrite(conversation, old, changed)
+
+        return await retrying(attempt)
+
+    async def annotate(self, who: Identity, id: str, message: str, extra: Mapping[str, Any]) -> Message:
+        """Set these of the message's extras; None removes one."""
+
+        async def attempt() -> Message:
+            await self.conversations.open(who, id)
+            old = await self._message(id, message)
+            kept = {name: value for name, value in {**old.extra, **extra}.items() if value is not None}
+            changed = replace(old, extra=kept, updated_at=self.now())
+            await self.store.apply([message_put(changed)])
+            return await placed(self.store, replace(changed, version=changed.version + 1))
+
+        return await retrying(attempt)
+
+    async def remove(self, who: Identity, id: str, message: str) -> None:
+        """Delete one message. Its children stay and are roots; an active path that ended with it ends before it.
+
+        A run that waits for the outputs of its tool calls is cancelled.
+        """
+
+        async def attempt() -> None:
+            conversation = await self.conversations.open(who, id)
+            old = await self._message(id, message)
+            conversation, old = await self._settled(who, conversation, old)
+            changed = replace(
+                conversation,
+                messages=conversation.messages - 1,
+                characters=conversation.characters - len(old.text),
+            )
+            if conversation.leaf == old.id:
+                changed = replace(changed, leaf=await self._before(old))
+            gone = Delete(MESSAGE.name, old.id, old.version)
+            await self.store.apply([conversation_put(changed), gone, *files_purges(old)])
+
+        await retrying(attempt)
+
+    async def search(
+        self, who: Identity, words: str, *, limit: int, after: Place | None = None
+    ) -> tuple[Sequence[Found], Place | None]:
+        """Messages with all of these words, newest first, and the place after which the next page begins.
+
+        Those of temporary conversations are left out.
+        """
+        return await found_words(self.store, who.user, words, self.now(), limit, after)
+
+    async def _message(self, conversation: str, id: str) -> Message:
+        record = await self.store.get(MESSAGE.name, id)
+        if record is None or record.doc["conversation"] != conversation:
+            raise NotFound("Message not found")
+        return message_of(record)
+
+    async def _named(self, conversation: str, id: str | None) -> Message | None:
+        """The conversation's message of that id. Raises Conflict if it is one of another conversation, of anybody's."""
+        record = await self.store.get(MESSAGE.name, id) if id is not None else None
+        if record is not None and record.doc["conversation"] != conversation:
+            raise Conflict("this message id is taken", field="body.messageId")
+        return message_of(record) if record is not None else None
+
+    async def _refuse_running(self, conversation: Conversation, id: str | None) -> None:
+        """A reply that is being made has its id already, and is not there yet."""
+        if id is None or conversation.active_run is None:
+            return
+        run = await self.store.get(RUN.name, conversation.active_run)
+        if run is not None and run.doc["answer"] == id and run.doc["status"] == "running":
+            raise RunInProgress("this message is a reply that is still running", field="body.messageId")
+
+    async def _add(self, conversation: Conversation, new: NewMessage) -> Message:
+        message = Message(
+            id=self.new_id() if new.id is None else new.id,
+            conversation=conversation.id,
+            owner=conversation.owner,
+            seq=conversation.next_seq,
+            role=new.role,
+            parts=new.parts,
+            created_at=self.now(),
+            parent=new.parent,
+            status=new.status,
+            author=conversation.owner if new.role == "user" else None,
+            provider=new.provider,
+            model=new.model,
+            metadata=new.metadata,
+            extra=new.extra,
+        )
+        require_own_images(message)
+        said = message.role == "user"
+        changed = heard(conversation, message, self.retention) if said else grown(conversation, message)
+        await self.store.apply([message_put(message), conversation_put(changed)])
+        return replace(message, version=1)
+
+    async def _replace(self, who: Identity, conversation: Conversation, old: Message, new: NewMessage) -> Message:
+        """What the new one does not say stays as it is."""
+        conversation, old = await self._settled(who, conversation, old)
+        changed = replace(
+            old,
+            role=new.role,
+            parts=new.parts,
+            status=new.status,
+            author=conversation.owner if new.role == "user" else None,
+            provider=new.provider or old.provider,
+            model=new.model or old.model,
+            metadata={**old.metadata, **new.metadata},
+            extra={**old.extra, **new.extra},
+        )
+        require_own_images(changed, old)
+        return await self._rewrite(replace(conversation, updated_at=self.now()), old, changed)
+
+    async def _rewrite(self, conversation: Conversation, old: Message, changed: Message) -> Message:
+        changed = replace(changed, updated_at=self.now())
+        characters = conversation.characters + len(changed.text) - len(old.text)
+        counted = conversation_put(replace(conversation, characters=characters))
+        await self.store.apply([message_put(changed), counted, *files_purges(old, kept=changed)])
+        return await placed(self.store, replace(changed, version=changed.version + 1))
+
+    async def _settled(
+        self, who: Identity, conversation: Conversation, message: Message
+    ) -> tuple[Conversation, Message]:
+        """Both as they are once no run waits for the outputs of the message's tool calls."""
+        if message.status != "waiting" or message.run is None or message.run != conversation.active_run:
+            return conversation, message
+        await self.conversations.stop(conversation)
+        return await self.conversations.open(who, conversation.id), await self._message(conversation.id, message.id)
+
+    async def _before(self, message: Message) -> str | None:
+        """Where an active path ends that ended with this message: the one above it, else the newest other one."""
+        if (parent := (await placed(self.store, message)).parent) is not None:
+            return parent
+        where = (("conversation", (message.conversation,)),)
+        newest = await self.store.find(Query(kind=MESSAGE.name, where=where, order=("seq",), descending=True, limit=2))
+        return next((record.id for record in newest if record.id != message.id), None)

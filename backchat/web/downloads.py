@@ -1,0 +1,80 @@
+"""Answers that a browser saves as a file: whole, or written as they are made."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from urllib.parse import quote
+
+import structlog
+from aiohttp import web
+
+from backchat.errors import InvalidInput
+from backchat.services.filenames import kept_name
+from backchat.web.dialect import Call
+from backchat.web.keys import STREAMS
+
+log = structlog.get_logger(source=__name__)
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ._-()")
+UNNAMED = "conversation"
+LONGEST = 120
+"""Characters of a name before its end: what every file system takes, also in four bytes each with a part of it cut."""
+
+
+def attachment(name: str, end: str) -> dict[str, str]:
+    """The headers of a file of this name, which may be any text; ``end`` is like ``.json``.
+
+    The name is given twice (RFC 6266): in ASCII for old readers, and as it is.
+    """
+    try:
+        kept = kept_name(re.sub(r"[/\\]", "-", name)[:LONGEST]).strip(". ")
+    except InvalidInput:
+        kept = ""
+    safe = (kept or UNNAMED) + end
+    plain = "".join([c if c in _PLAIN else "_" for c in safe])
+    both = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(safe, safe='')}"
+    return {"Content-Disposition": both, "X-Content-Type-Options": "nosniff"}
+
+
+async def download(call: Call, chunks: AsyncIterator[bytes], headers: dict[str, str]) -> web.StreamResponse:
+    """Write what comes, as it comes. What fails before the first chunk has a status; later the connection breaks.
+
+    A download that ended like a complete one without being it would be taken for one.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    streams = call.request.app[STREAMS]
+    response = web.StreamResponse(headers=headers)
+    streams.add(task)  # to be ended at shutdown
+    try:
+        async with aclosing(_ended(chunks)) as source:
+            async for chunk in source:
+                if not response.prepared:
+                    await response.prepare(call.request)
+                await response.write(chunk)
+        if not response.prepared:
+            await response.prepare(call.request)
+        await response.write_eof()
+    except ConnectionResetError:
+        log.debug("download.client_left")
+    except Exception:
+        if not response.prepared:
+            raise
+        log.exception("download.broken")
+        if call.request.transport is not None:
+            call.request.transport.abort()
+    finally:
+        streams.discard(task)
+    return response
+
+
+async def _ended(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """The chunks; what makes them ends when this does."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()

@@ -1,0 +1,41 @@
+"""Where the files of a form are while its request is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from io import BytesIO
+from typing import BinaryIO
+
+
+class Spool:
+    """The files of one request, closed with it. On ``disk`` they are temporary files, without a name; else in memory.
+
+    With temporary files everything here, and every read and write, blocks: it is for a thread.
+    """
+
+    def __init__(self, *, disk: bool) -> None:
+        self.disk = disk
+        self._open: list[BinaryIO] = []
+
+    async def __aenter__(self) -> Spool:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.disk and self._open:
+            await asyncio.to_thread(self._close)
+
+    def file(self) -> BinaryIO:
+        """A new file, to be written to."""
+        made: BinaryIO = tempfile.TemporaryFile() if self.disk else BytesIO()  # noqa: SIM115 (closed with the request)
+        self._open.append(made)
+        return made
+
+    def take(self, file: BinaryIO) -> None:
+        """Leave closing a file to somebody else."""
+        self._open.remove(file)
+
+    def _close(self) -> None:
+        for file in self._open:
+            file.close()
+        self._open.clear()
