@@ -10,7 +10,7 @@ from typing import Any
 
 import uvloop
 
-from bench import append, idle, ingest, lists, retrieval, search, streams, threads, ttft, turns
+from bench import append, idle, imports, ingest, lists, retrieval, search, streams, threads, ttft, turns
 from bench.arena import Options, workplace
 from bench.processes import RIG_CORE, TARGET_CORE, prepare_rig
 from bench.report import Report, environment, note
@@ -25,6 +25,7 @@ MEASUREMENTS: dict[str, Callable[[Options], Coroutine[Any, Any, Report]]] = {
     "search": search.measure,
     "retrieval": retrieval.measure,
     "ingest": ingest.measure,
+    "imports": imports.measure,
     "idle": idle.measure,
 }
 

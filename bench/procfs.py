@@ -61,6 +61,12 @@ def rss_kib(pid: int) -> float:
     return total * _PAGE_KIB
 
 
+def peak_rss_kib(pid: int) -> float:
+    """The most resident memory that the process itself ever had (``VmHWM``)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return float(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
+
+
 def pss_kib(pid: int) -> float:
     """Resident memory with shared pages divided among their users."""
     total = 0

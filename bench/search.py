@@ -12,7 +12,7 @@ from uuid import UUID
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
-from backchat.ports.storage import Change, Put, RecordStore
+from backchat.ports.storage import Put, RecordStore
 from backchat.services.archive import Archive, Wanted
 from backchat.services.conversations import Conversations
 from bench.arena import Options, workplace
@@ -72,15 +72,14 @@ async def prefilled(file: Path, options: Options, messages: int) -> None:
 async def _nothing(conversation: Conversation) -> None: ...
 
 
-async def _nothing_attached(id: str) -> list[Change]:
-    return []
+async def _nothing_unread(id: str) -> None: ...
 
 
 def archive_of(store: RecordStore) -> Archive:
     def now() -> datetime:
         return datetime.now(UTC)
 
-    conversations = Conversations(store, now, str, idle=_nothing, stop=_nothing, attached=_nothing_attached)
+    conversations = Conversations(store, now, str, idle=_nothing, stop=_nothing, unread=_nothing_unread)
     return Archive(store=store, conversations=conversations, now=now)
 
 

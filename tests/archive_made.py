@@ -36,7 +36,7 @@ class Shelf:
         self.store, self.time = store, at(1000)
         numbers = count(1)
         self.conversations = Conversations(
-            store, self.now, lambda: f"new{next(numbers):06}", idle=_nothing, stop=_nothing, attached=_nothing_attached
+            store, self.now, lambda: f"new{next(numbers):06}", idle=_nothing, stop=_nothing, unread=_nothing_unread
         )
         self.archive = Archive(store=store, conversations=self.conversations, now=self.now)
         self.tags = Tags(
@@ -73,8 +73,7 @@ class Shelf:
 async def _nothing(conversation: Conversation) -> None: ...
 
 
-async def _nothing_attached(id: str) -> list[Change]:
-    return []
+async def _nothing_unread(id: str) -> None: ...
 
 
 def made(id: str, *texts: str, **more: Any) -> tuple[Sequence[Change], Conversation]:

@@ -100,6 +100,7 @@ def talk(id: str, *texts: str, **more: Any) -> Kept:
 
 texts = st.text(max_size=12)
 names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=6)
+channels = st.text("abcXYZ019._-", min_size=1, max_size=6)
 moments = st.integers(-(10**12), 10**13).map(lambda ms: BEGINNING + timedelta(milliseconds=ms))
 data = st.dictionaries(
     texts,
@@ -159,7 +160,7 @@ def trees(draw: Callable[..., Any]) -> Kept:
         title=draw(texts),
         created_at=draw(moments),
         updated_at=draw(moments),
-        channel=draw(names),
+        channel=draw(channels),
         leaf=draw(st.sampled_from([m.id for m in messages])) if messages else None,
         next_seq=seq + 1,
         messages=len(messages),

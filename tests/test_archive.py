@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 
 from archive_made import ANN, BOB, Shelf, at, made, shelf
+from backchat.domain.document import Document, DocumentStatus
 from backchat.domain.message import Text
 from backchat.errors import InvalidInput, NotFound, NotOwned
 from backchat.ports.storage import Change, Put, Query, Record
 from backchat.services import archive as archiving
 from backchat.services import list_search
 from backchat.services.archive import Order, Wanted
+from backchat.services.document_records import document_put
 from backchat.services.kinds import KINDS
+from backchat.services.saying import Say
 from backchat.services.stored import CONVERSATION, conversation_put, message_of, message_put
 from backchat.testing.memory_store import MemoryStore
 from backchat.testing.provider import ScriptedProvider
@@ -180,7 +183,18 @@ class TestSearch:
 
     @pytest.mark.parametrize(
         "way",
-        [{}, {"VOLUME": 0}, {"FAR": 0}, {"LOOK": 3}, {"LEAST": 1, "ROUND": 1}, {"LEAST": 1, "LOOK": 2}, {"VOLUME": 60}],
+        [
+            {},
+            {"VOLUME": 0},
+            {"VOLUME": 60},
+            {"LOOK": 3},
+            {"LEAST": 1},
+            {"LEAST": 1, "LOOK": 2},
+            {"FAR": 0},
+            {"FAR": 0, "SOME": 3},
+            {"FAR": 0, "SOME": 3, "DEEP": 0},
+            {"LEAST": 1, "FAR": 1, "SOME": 3, "DEEP": 2},
+        ],
         ids=str,
     )
     async def test_both_ways_find_the_same(
@@ -203,6 +217,26 @@ class TestSearch:
             assert await it.all(words=words, limit=4) == have
             assert await it.all(words=words, limit=25, descending=False) == have[::-1]
             assert await it.all(words=words, limit=4, tags=["x"]) == [id for id in have if int(id[1:]) % 3]
+
+    async def test_no_more_is_looked_through_than_is_worth_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        looked = 0
+
+        class Listening(MemoryStore):
+            async def find(self, query: Query) -> Sequence[Record]:
+                nonlocal looked
+                page = await super().find(query)
+                looked += len(page) if query.kind == "conversation" and "id" not in dict(query.where) else 0
+                return page
+
+        it = Shelf(Listening(KINDS))
+        for n in range(300):
+            await it.add(f"c{n:03}", "early" if n < 10 else "late", updated_at=at(n))
+        assert len(await it.find(words="early", limit=10)) == 10
+        assert looked <= list_search.LEAST
+        monkeypatch.setattr(list_search, "SOME", 3)
+        looked = 0
+        assert len(await it.find(words="early", limit=10)) == 10
+        assert 8 * 11 <= looked < 8 * 11 + 3 * list_search.LEAST
 
     async def test_a_long_conversation_on_top(self, it: Shelf) -> None:
         await it.add("long", *[f"line {n} here" for n in range(120)], updated_at=at(9))
@@ -326,6 +360,39 @@ class TestDiscardAll:
         ]
         assert [c.title for c in await it.archive.discard_all(ANN)] == ["new"]
         assert [await it.store.count(Query(kind=kind.name)) for kind in KINDS] == [0] * len(KINDS)
+
+    async def test_documents_go_too_and_so_does_one_that_two_have(self) -> None:
+        async with node(SlowStore()) as n:
+            do = n.services.documents
+            for number in range(3):
+                id = (await n.turns.note(ANN, Say(text="hi"))).conversation
+                for data in (b"the same", b"%d" % number):
+                    await do.add(ANN, filename="a.mp3", mime="", data=data, conversation=id)
+            assert await n.store.count(Query(kind="blob")) == 4
+            async with asyncio.timeout(10):
+                assert len(await n.services.archive.discard_all(ANN)) == 3
+            left = {kind.name: await n.store.count(Query(kind=kind.name)) for kind in KINDS}
+            assert {kind for kind, count in left.items() if count} <= {"worker", "cancel"}
+
+    async def test_only_what_is_being_read_is_stopped(self) -> None:
+        it, stopped = Shelf(MemoryStore(KINDS)), []
+
+        async def attached(id: str) -> None:
+            stopped.append(id)
+
+        conversations = replace(it.conversations, unread=attached)
+        statuses: list[DocumentStatus] = ["pending", "processing", "indexed", "failed"]
+        for n, status in enumerate(statuses):
+            await it.add(f"c{n}", assistant="helper" if n % 2 else None)
+            fields: dict[str, Any] = {"owner": "ann", "filename": "a", "mime": "", "size": 1, "sha256": ""}
+            document = Document(
+                id=f"d{n}", conversation=f"c{n}", created_at=at(1), updated_at=at(1), status=status, **fields
+            )
+            await it.store.apply([document_put(document)])
+        await it.add("none")
+        assert len(await replace(it.archive, conversations=conversations).discard_all(ANN)) == 5
+        assert sorted(stopped) == ["c0", "c1"]
+        assert await it.store.count(Query(kind="document")) == 0
 
     async def test_a_running_reply_is_stopped(self) -> None:
         held = asyncio.Event()

@@ -104,6 +104,34 @@ def test_who_and_what_must_be_there(run: Run, tmp_path: Path) -> None:
     assert run("import", "--user", "ann").exit_code == 2
 
 
+def test_a_file_that_cannot_be_opened_hides_nothing_of_the_others(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, secret = [export(tmp_path / f"{name}.json", [conversation(n)]) for n, name in enumerate(("good", "secret"))]
+    opened = Path.open
+
+    def refused(path: Path, *args: Any, **more: Any) -> Any:
+        if path.name == "secret.json":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *args, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    result = run("import", good, secret, "--user", "ann")
+    assert result.exit_code == 0
+    assert cells(result) == [["1", "0", "0", "done"], ["0", "0", "0", "cannot", "be", "read:", "Permission", "denied"]]
+    assert run("import", secret, "--user", "ann").exit_code == 1
+
+
+def test_a_conversation_may_be_larger_than_one_that_is_uploaded(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "backchat.yml").write_text(
+        "storage: {use: sqlite, path: {$data: backchat.db}}\nproviders: {local: {use: echo}}\nmemory: {use: window}\n"
+        "auth: [{use: apikey}]\ndialects: [{use: chat}]\nimports: {max_conversation: 65536}\n"
+    )
+    large = export(tmp_path / "large.json", [conversation(1, 4, 100_000), conversation(2)])
+    result = run("import", large, "--user", "ann", "--config", str(tmp_path / "backchat.yml"))
+    assert cells(result) == [["2", "0", "0", "done"]], result.output
+
+
 def test_beside_a_server(tmp_path: Path) -> None:
     file = export(tmp_path / "a.json", [conversation(n) for n in range(50)])
     with serving(tmp_path) as server:

@@ -23,9 +23,10 @@ from backchat.errors import DocumentsPending, InvalidInput, NotFound, NotOwned, 
 from backchat.ports.extraction import Extractor
 from backchat.ports.providers import ImageData
 from backchat.ports.storage import Change, Delete, Put, Query
-from backchat.services import documents
+from backchat.services import document_scopes
 from backchat.services.access import owned
 from backchat.services.assistant_records import assistant_of, assistant_put
+from backchat.services.belongings import erasure
 from backchat.services.document_records import document_of, document_put, piece_of, vectors_of
 from backchat.services.documents import Documents
 from backchat.services.embedders import Embedders
@@ -417,10 +418,13 @@ async def test_a_file_that_comes_in_while_its_place_is_deleted(desk: Desk, where
         tried += 1
         record = await desk.store.get(kind, id)
         assert record is not None
-        changes = await desk.documents.removal(**where)
+        if kind == "conversation":
+            changes = await erasure(desk.store, [conversation_of(record)])
+        else:
+            changes = [Delete(kind, id, record.version), *await desk.documents.removal(assistant=id)]
         if tried == 1:
             await desk.add("b.png", b"other bytes", **where)
-        await desk.store.apply([Delete(kind, id, record.version), *changes])
+        await desk.store.apply(changes)
 
     await retrying(discard)
     assert tried == 2
@@ -434,8 +438,7 @@ async def test_removal_takes_everything_of_one_place(desk: Desk) -> None:
     kept = await desk.read("d.txt", b"Shared words.", assistant="other")
     assert (await desk.held())["document"] == 4
     await desk.store.apply(await desk.documents.removal(assistant="helper"))
-    await desk.store.apply(await desk.documents.removal(conversation="talk"))
-    assert await desk.held() == {"document": 1, "chunk": 1, "vectors": 1, "blob": 1, "blob_chunk": 1}
+    assert await desk.held() == {"document": 2, "chunk": 2, "vectors": 2, "blob": 1, "blob_chunk": 1}
     assert await desk.documents.content(ANN, kept.id) == b"Shared words."
     assert await desk.documents.removal(assistant="helper") == []
 
@@ -571,7 +574,7 @@ async def test_two_processes_over_one_store_read_a_document_once() -> None:
 
 @pytest.mark.parametrize("number", [5, 11])
 async def test_more_documents_than_are_fetched_at_once(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    monkeypatch.setattr(documents, "PAGE", 5)
+    monkeypatch.setattr(document_scopes, "PAGE", 5)
     async with opened() as desk:
         added = [await desk.add(f"{n}.png", png()) for n in range(number)]
         assert [d.id for d in await desk.documents.of(ANN, assistant="helper")] == [d.id for d in added]

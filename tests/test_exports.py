@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -199,6 +200,28 @@ async def test_it_is_of_one_moment_whatever_happens_meanwhile() -> None:
     assert {m["parts"][0]["text"] for m in portable["messages"]} == {f"new {rounds}"}
     assert portable["conversation"]["title"] == f"round {rounds}"
     assert len(portable["messages"]) == 500
+
+
+@pytest.mark.parametrize("count", [0, 3, 500])
+async def test_it_ends_though_somebody_writes_all_the_time(count: int) -> None:
+    """Before every look at the conversation and at its messages there is another title."""
+    kept = talk("c1", *[f"text {n}" for n in range(count)])
+    rounds = 0
+
+    class Restless(MemoryStore):
+        async def get(self, kind: str, id: str) -> Record | None:
+            nonlocal rounds
+            if kind == "conversation":
+                rounds += 1
+                await self.apply([conversation_put(replace(kept.conversation, title=f"{rounds}", version=rounds))])
+            return await super().get(kind, id)
+
+    store = Restless(KINDS)
+    await store.apply(kept.changes)
+    async with asyncio.timeout(10):
+        portable = await exports(store).portable(ANN, "c1")
+    assert [m["parts"][0]["text"] for m in portable["messages"]] == [f"text {n}" for n in range(count)]
+    assert int(portable["conversation"]["title"]) in (rounds, rounds - 1)
 
 
 async def test_messages_are_read_in_pages() -> None:

@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
+from archive_made import made
+from backchat.ports.storage import Put, Query, Record
 from backchat.services import belongings
+from backchat.services.kinds import KINDS
+from backchat.testing.memory_store import MemoryStore
 from backchat.testing.plugin import Serve
 from backchat.testing.server import Box
 from documents_made import docx, inflating_pdf, pdf, png, xlsx
@@ -232,6 +236,48 @@ async def test_a_reply_that_does_not_stop_in_time(
     log = capsys.readouterr().err
     assert "run.lost" in log
     assert "crashed" not in log
+
+
+async def test_what_requests_store_meanwhile_goes_too() -> None:
+    """Requests that were let in before: what they store after the last conversation was deleted, and after the rest."""
+
+    class Late(MemoryStore):
+        comes: Iterator[str] = iter(())
+
+        async def find(self, query: Query) -> Sequence[Record]:
+            found = await super().find(query)
+            if query.kind == "conversation" and not found and (id := next(self.comes, None)) is not None:
+                mine = {"owner": "ann", "conversation": id, "seq": 1, "status": "completed"}
+                tag = {"owner": "ann", "tag": id, "position": 1}
+                talk = [*made(id, "tea")[0], Put("run", f"r{id}", mine), Put("file", f"f{id}", mine)]
+                await self.apply([*talk, Put("event", f"r{id}.00000001", {"run": f"r{id}"}), Put("tag", id, tag)])
+            return found
+
+    store = Late(KINDS)
+    await store.apply([*made("old", "tea")[0], *made("bobs", owner="bob")[0]])
+    store.comes = iter(["one", "two", "three"])
+    await belongings.forget(store, "ann")
+    assert next(store.comes, None) is None
+    left = {kind.name: [r.id for r in await store.find(Query(kind=kind.name))] for kind in KINDS}
+    assert {kind: ids for kind, ids in left.items() if ids} == {"conversation": ["bobs"]}
+
+
+async def test_who_never_stops_is_not_waited_for() -> None:
+    class Restless(MemoryStore):
+        rounds = 0
+
+        async def find(self, query: Query) -> Sequence[Record]:
+            if query.kind == "conversation":
+                self.rounds += 1
+                await self.apply(
+                    [Put("tag", f"t{self.rounds}", {"owner": "ann", "tag": f"{self.rounds}", "position": 1})]
+                )
+            return await super().find(query)
+
+    store = Restless(KINDS)
+    async with asyncio.timeout(10):
+        await belongings.forget(store, "ann")
+    assert await store.count(Query(kind="tag")) <= 2, "what came after the last look"
 
 
 async def test_twice_is_once_and_a_name_can_be_had_again(serve: Serve) -> None:

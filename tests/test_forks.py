@@ -28,6 +28,7 @@ from backchat.services.files import CHUNK as FILE_CHUNK_SIZE
 from backchat.services.files import file_bytes, file_puts
 from backchat.services.kinds import KINDS
 from backchat.services.stored import conversation_put, message_put
+from backchat.services.tag_records import Tag, tag_put
 from backchat.testing.memory_store import MemoryStore
 from sqlite_files import opened
 from trees_made import ANN, BEGINNING, BOB, WORKED, CountingStore, Grove, conversation_of, drawn, trees
@@ -367,7 +368,7 @@ async def test_another_user_gets_what_was_said_and_no_more() -> None:
         leaf=copies[0].id,
         next_seq=3,
         messages=2,
-        characters=len("Read [file: a.txt]I am A1."),
+        characters=len("Read \n[file: a.txt]I am A1."),
         version=1,
     )
     assert conversation == fresh
@@ -432,6 +433,53 @@ async def test_no_half_of_a_document_is_copied_that_is_deleted_meanwhile() -> No
     store.written = [[Delete(DOCUMENT.name, "d1"), *text_purges(ANN.user, "d1")]]
     await grove.forks.duplicate(ANN, "c")
     assert await store.count(Query(kind=DOCUMENT.name)) == await store.count(Query(kind=CHUNK.name)) == 0
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before it is read again", "before it is stored"])
+@pytest.mark.parametrize("name", ["uno", None])
+async def test_a_tag_that_is_renamed_or_deleted_meanwhile(late: bool, name: str | None) -> None:
+    """What the copy has is what the source has, and in the list."""
+    store = Meddled()
+    grove = Grove(store)
+    source = await grove.plant(drawn("U0"), tags=("one", "two"))
+    tags = [
+        Tag(id=f"t-{t}", owner="ann", tag=t, description=None, position=1, created_at=BEGINNING, updated_at=BEGINNING)
+        for t in source.tags
+    ]
+    await store.apply([*map(tag_put, tags)])
+    left = tuple([name, "two"] if name else ["two"])
+    renamed = tag_put(replace(tags[0], tag=name or "", version=1))
+    change = [conversation_put(replace(source, tags=left)), renamed if name else Delete("tag", "t-one", 1)]
+    if late:
+        store.written = [change]
+    else:
+        store.read = [change]
+    conversation, _ = await grove.forks.duplicate(ANN, "c")
+    assert (await grove.conversations.open(ANN, conversation.id)).tags == conversation.tags == left
+    assert {r.doc["tag"] for r in await store.find(Query(kind="tag"))} == {*left}
+
+
+async def test_a_tag_that_is_deleted_between_two_looks_stays_deleted() -> None:
+    """The source was read with the tag on it, and the tag is gone when it is looked for."""
+
+    class Between(MemoryStore):
+        change: Sequence[Change] = ()
+
+        async def find(self, query: Query) -> Sequence[Any]:
+            if query.kind == "tag" and self.change:
+                change, self.change = self.change, ()
+                await self.apply(change)
+            return await super().find(query)
+
+    store = Between(KINDS)
+    grove = Grove(store)
+    source = await grove.plant(drawn("U0"), tags=("one",))
+    one = Tag(id="t", owner="ann", tag="one", description=None, position=1, created_at=BEGINNING, updated_at=BEGINNING)
+    await store.apply([tag_put(one)])
+    store.change = [conversation_put(replace(source, tags=())), Delete("tag", "t", 1)]
+    conversation, _ = await grove.forks.duplicate(ANN, "c")
+    assert conversation.tags == ()
+    assert await store.count(Query(kind="tag")) == 0
 
 
 async def removal(store: RecordStore, conversation: Conversation) -> list[Change]:

@@ -22,8 +22,11 @@ from backchat.errors import InvalidInput
 from backchat.ports.importing import Shape
 from backchat.ports.storage import Change
 from backchat.services.import_files import Meter, entries
+from backchat.services.json_events import JsonEvents
 from backchat.services.kinds import KINDS
 from backchat.testing.memory_store import MemoryStore
+from backchat_importers.backchat import Backchat
+from backchat_importers.chatgpt import ChatGPT
 from imports_desk import ANN, Desk, Item, Product, summary, talk
 
 SMALL = ImportLimits(max_size=1 << 20, max_unpacked=300_000, max_conversation=100_000)
@@ -98,8 +101,9 @@ def shapes(data: bytes) -> list[tuple[bool, str, bool]]:
         (b"[1, {}]", [(True, "", True)]),
         (b'[[{"a": 1}], {"b": 1}]', [(True, "", True)]),
         (b'{"x": 1}\n{"y": 1}', [(False, "x", False), (False, "x", True)]),
-        (b'{"x": "\\ude00\\ud83d", "\\ud83dy": 1}', [(False, "x", False), (False, " yx", False), (False, " yx", True)]),
-        (b'{"x": "\\\\ud83d\\\\", "y": "' + b"\\\\" * 100_000 + b'"}',
+        (b'{"x": "\\ude00\\ud83d", "\\ud83dy": 1}',
+         [(False, "x", False), (False, "x\ufffdy", False), (False, "x\ufffdy", True)]),
+        (b'{"x": "\\\\ud83d\\\\", "y": "' + b"\\\\" * 60_000 + b'"}',
          [(False, "x", False), (False, "xy", False), (False, "xy", True)]),
         (b'{"x": 123456789012345678901234567890}', [(False, "x", False), (False, "x", True)]),
         (b"", []),
@@ -170,7 +174,10 @@ async def test_a_zip_of_exports_and_other_things(desk: Desk) -> None:
         ("conversations.json.txt", export(talk("no"))),
     )
     result = await desk.take(data)
-    assert summary(result) == ("done", 4, 0, 0)
+    assert summary(result) == ("done", 4, 0, 1)
+    assert [(p.index, p.reason) for p in result.problems] == [
+        (2, "notes.json: the file is no JSON, and no zip of JSON files")
+    ]
     assert result.read == result.size == len(data)
     assert [c.title for c in await desk.conversations()] == [f"Talk {c}" for c in "abcd"]
 
@@ -250,13 +257,115 @@ def test_a_zip_with_too_long_a_directory_is_not_loaded(disguise: str) -> None:
 # ---- size -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_conversation_that_is_too_large_ends_the_file(desk: Desk) -> None:
+async def test_it_ends_the_file_of_an_importer_that_cannot_go_on(desk: Desk) -> None:
     export = desk.product.export
     small, large = export(talk("a"), talk("b")), export(talk("c"), padding=300_000)
     result = await desk.take(small[:-1] + b"," + large[1:])
     assert (result.status, result.imported) == ("failed", 2)
     assert result.problem == "a conversation in the file is larger than 100000 bytes"
     assert summary(await desk.take(export(*[talk(str(n)) for n in range(10)], padding=50_000))) == ("done", 10, 0, 0)
+
+
+def large(chatgpt_id: str, size: int) -> bytes:
+    entry = {"title": f"Large {chatgpt_id}", "mapping": {"m": {"message": {"content": {"parts": ["x" * size]}}}}}
+    return orjson.dumps(entry | {"conversation_id": chatgpt_id})
+
+
+def small(id: str) -> bytes:
+    said = {"author": {"role": "user"}, "content": {"content_type": "text", "parts": [f"text of {id}"]}}
+    return orjson.dumps({"title": id, "conversation_id": id, "mapping": {"m": {"message": said}}})
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_a_conversation_that_is_too_large_is_left_out(packed: bool) -> None:
+    deep = b'{"title": "Deep", "mapping": {"m": ' + b"[" * 300_000 + b"]" * 300_000 + b"}}"
+    data = b"[" + b",".join([small("a"), large("l", 400_000), small("b"), deep, small("c")]) + b"]"
+    desk = Desk(MemoryStore(KINDS), importers=[ChatGPT()], limits=replace(SMALL, max_unpacked=10 << 20))
+    async with desk.imports:
+        result = await desk.take(zipped(("a.json", data)) if packed else data)
+    assert summary(result) == ("done", 3, 0, 2)
+    why = "a conversation in the file is larger than 100000 bytes"
+    assert [(p.index, p.title, p.reason) for p in result.problems] == [(1, "Large l", why), (3, "Deep", why)]
+    assert [c.title for c in await desk.conversations()] == ["a", "b", "c"]
+
+
+def line(id: str, padding: int = 0) -> bytes:
+    about: dict[str, object] = {
+        "id": id,
+        "title": id,
+        "created_at": "2025-01-01T00:00:00Z",
+        "updated_at": "2025-01-01T00:00:00Z",
+    }
+    about["metadata"] = {"padding": "x" * padding}
+    return orjson.dumps({"format": "backchat-conversation", "version": 1, "conversation": about, "messages": []})
+
+
+async def test_a_line_that_is_too_large_is_left_out_and_manifests_may_be() -> None:
+    head = b'{"format": "backchat-export", "version": 1, "created_at": "2025-01-01T00:00:00Z"}'
+    manifest = b'{"manifest":' + orjson.dumps([{"sha256": "0" * 64}] * 5000) + b"}"
+    data = b"\n".join([head, line("a"), line("l", 500_000), line("b"), line("m", 300_000), line("c"), manifest, b""])
+    desk = Desk(
+        MemoryStore(KINDS), importers=[Backchat()], limits=replace(SMALL, max_size=10 << 20, max_unpacked=10 << 20)
+    )
+    async with desk.imports:
+        result = await desk.take(data)
+        assert summary(result) == ("done", 3, 0, 2)
+        assert {p.reason for p in result.problems} == {"a conversation in the file is larger than 100000 bytes"}
+        assert [c.title for c in await desk.conversations()] == ["a", "b", "c"]
+        file = b'{"format":"backchat-manifest","version":1,"created_at":"x","members":[' + b"1," * 200_000 + b"1]}\n"
+        result = await desk.take(zipped(("a.json", line("d")), ("manifest.json", file)))
+        assert (result.imported, result.failed) == (1, 0)
+
+
+# ---- time -----------------------------------------------------------------------------------------------------------
+
+
+class Counted(io.BytesIO):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.given = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.given += len(data)
+        return data
+
+
+@pytest.mark.parametrize(
+    "endless", [b'{"x": "' + b"." * (1 << 20), b'{"x": ' + b"1" * (1 << 20), b'{"x": [' + b"1," * (1 << 19)]
+)
+def test_not_much_is_read_of_a_file_that_nobody_knows(endless: bytes) -> None:
+    file = Counted(endless)
+    with pytest.raises(InvalidInput, match="not the export of a product"):
+        list(entries(file, [Sniffer()], Meter(SMALL)))
+    assert file.given < 300_000
+
+
+def test_importers_are_asked_for_new_keys_only_and_not_for_ever() -> None:
+    again = b"{" + b'"x": 1, "y": 2, ' * 1000 + b'"z": 3}'
+    assert [keys for _, keys, _ in shapes(again)] == ["x", "xy", "xyz", "xyz"]
+    sniffer = Sniffer()
+    many = b"{" + b", ".join(b'"k%d": 1' % n for n in range(5000)) + b"}"
+    with pytest.raises(InvalidInput):
+        list(entries(io.BytesIO(many), [sniffer], Meter(SMALL)))
+    assert len(sniffer.shown) == 200
+
+
+def test_a_text_is_not_looked_at_again_with_each_piece_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser begins anew at the begin of a text whenever it gets more of it."""
+    sent: list[int] = []
+    events = JsonEvents(io.BytesIO(b'["' + b"x" * (4 << 20) + b'", ' + b"1, " * 400_000 + b"2]"))
+    pushed = events._pushed
+
+    def counted(data: bytes, *, last: bool) -> str | None:
+        sent.append(len(data))
+        return pushed(data, last=last)
+
+    monkeypatch.setattr(events, "_pushed", counted)
+    while not events.ended:
+        events.read()
+    assert len(sent) < 8 + 25  # it gets twice as much each time, and then as little as before
+    assert sent[-3] == 1 << 16
 
 
 class Sink(MemoryStore):

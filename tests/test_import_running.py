@@ -6,6 +6,7 @@ import asyncio
 import io
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,10 +14,12 @@ from typing import Any, BinaryIO
 import pytest
 
 from backchat.domain.limits import ImportLimits
-from backchat.errors import Draining, NotFound, NotOwned, TooLarge, Unavailable
+from backchat.errors import Draining, NotFound, NotOwned, RateLimited, TooLarge, Unavailable
 from backchat.ports.importing import Unreadable
 from backchat.ports.storage import Change, Delete, Put, Query
+from backchat.services import import_work
 from backchat.services.import_records import KEPT, Import
+from backchat.services.imports import MOST_AT_ONCE
 from backchat.services.kinds import KINDS
 from backchat.services.stored import message_of
 from backchat.testing.memory_store import MemoryStore
@@ -44,6 +47,25 @@ class Gated(Product):
         self.gate.release(100)
 
 
+class Turnstile(MemoryStore):
+    """Takes nothing while it is ``closed``; ``waiting`` counts what would."""
+
+    def __init__(self) -> None:
+        super().__init__(KINDS)
+        self.closed, self.waiting = False, 0
+        self._opened = asyncio.Event()
+
+    def open(self) -> None:
+        self.closed = False
+        self._opened.set()
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        if self.closed:
+            self.waiting += 1
+            await self._opened.wait()
+        await super().apply(changes)
+
+
 @pytest.fixture
 def gated() -> Gated:
     return Gated()
@@ -67,14 +89,6 @@ async def until(holds: Callable[[], object]) -> None:
 async def gather(seen: list[Import], steps: AsyncIterator[Import]) -> None:
     async for at in steps:
         seen.append(at)  # noqa: PERF401 (others look at it meanwhile)
-
-
-async def settled(count: Callable[[], int]) -> int:
-    """A number that does not grow any more."""
-    last = -1
-    while last != (last := count()):  # noqa: ASYNC110
-        await asyncio.sleep(0.1)
-    return last
 
 
 async def test_progress_is_followed_to_the_end(desk: Desk, gated: Gated) -> None:
@@ -195,6 +209,65 @@ async def test_no_more_than_so_many_at_a_time_and_those_that_wait_can_be_cancell
         assert sum(e.imported for e in ends) == 1
 
 
+async def test_cancelling_one_that_waits_twice_ends_it_once(gated: Gated) -> None:
+    """Also when both come at the same time, and while what it became is written down."""
+    store = Turnstile()
+    desk = Desk(store, importers=(gated,), limits=ImportLimits(at_once=1))
+    async with desk.imports:
+        data = gated.export(talk())
+        first = await desk.imports.begin(ANN, io.BytesIO(data), name="x")
+        await until(lambda: gated.asked == 1)
+        file = io.BytesIO(data)
+        waiting = await desk.imports.begin(ANN, file, name="y")
+        store.closed = True  # it ends, and cannot write that down yet
+        cancels = [asyncio.create_task(desk.imports.cancel(ANN, waiting.id))]
+        await until(lambda: store.waiting)
+        cancels += [asyncio.create_task(desk.imports.cancel(ANN, waiting.id)) for _ in range(2)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        store.open()
+        assert [c.status for c in await asyncio.gather(*cancels)] == ["cancelled"] * 3
+        assert file.closed
+        assert waiting.id not in desk.imports._live
+        gated.open()
+        assert (await desk.imports.ended(ANN, first.id, 20)).status == "done"
+        again = await desk.take(data)
+        assert (again.status, again.skipped) == ("done", 1)  # its place is free
+
+
+async def test_one_user_has_not_more_than_some_that_have_not_ended(desk: Desk, gated: Gated) -> None:
+    data = gated.export(talk())
+    begun = [await desk.imports.begin(ANN, io.BytesIO(data), name="x") for _ in range(MOST_AT_ONCE - 1)]
+    files = [io.BytesIO(data) for _ in range(3)]
+    ends = await asyncio.gather(
+        *[desk.imports.begin(ANN, file, name="x") for file in files], return_exceptions=True
+    )  # at the same time
+    assert sum(isinstance(e, RateLimited) for e in ends) == 2
+    assert sum(file.closed for file in files) == 2
+    other = await desk.imports.begin(BOB, io.BytesIO(data), name="x")
+    assert (await desk.imports.cancel(ANN, begun[-1].id)).status == "cancelled"
+    last = await desk.imports.begin(ANN, io.BytesIO(data), name="x")
+    gated.open()
+    assert (await desk.imports.ended(ANN, last.id, 20)).status == "done"
+    assert (await desk.imports.ended(BOB, other.id, 20)).status == "done"
+
+
+async def test_one_that_begins_while_the_server_ends_is_refused(gated: Gated) -> None:
+    store = Turnstile()
+    desk = Desk(store, importers=(gated,))
+    file = io.BytesIO(gated.export(talk()))
+    async with desk.imports:
+        store.closed = True
+        beginning = asyncio.create_task(desk.imports.begin(ANN, file, name="x"))
+        await until(lambda: store.waiting)
+    store.open()
+    with pytest.raises(Draining):
+        await beginning
+    assert file.closed
+    assert await store.count(Query(kind="import")) == 0
+    assert gated.asked == 0
+
+
 async def test_the_end_of_the_server_interrupts(gated: Gated) -> None:
     store = MemoryStore(KINDS)
     desk = Desk(store, importers=(gated,), limits=ImportLimits(at_once=1))
@@ -235,6 +308,23 @@ async def test_another_process_sees_it_and_can_stop_it(gated: Gated) -> None:
         await following
     assert seen[-1].status == "cancelled"
     assert seen[-1].imported == (await desk.counts())[0] < 5
+
+
+async def test_another_process_can_stop_one_that_waits(gated: Gated) -> None:
+    store = MemoryStore(KINDS)
+    await store.apply([Put("worker", "this", {"at": "now"})])
+    desk = Desk(store, importers=(gated,), limits=ImportLimits(at_once=1))
+    other = Desk(store, worker="other")
+    async with desk.imports, other.imports:
+        data = gated.export(talk())
+        first = await desk.imports.begin(ANN, io.BytesIO(data), name="x")
+        waiting = await desk.imports.begin(ANN, io.BytesIO(data), name="y")
+        await until(lambda: gated.asked == 1)
+        assert (await other.imports.cancel(ANN, waiting.id)).status == "cancelled"
+        assert waiting.id not in desk.imports._live
+        gated.open()
+        assert summary(await desk.imports.ended(ANN, first.id, 20)) == ("done", 1, 0, 0)
+        assert gated.asked == 1
 
 
 async def test_that_of_a_process_that_has_died_is_interrupted(gated: Gated) -> None:
@@ -320,21 +410,36 @@ class Slow(MemoryStore):
         await super().apply(changes)
 
 
-async def test_what_is_on_the_way_to_a_slow_store_is_bounded(gated: Gated) -> None:
+async def test_what_is_on_the_way_to_a_slow_store_is_bounded(gated: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    room, blocked = import_work._room, asyncio.Event()
+
+    async def told(storing: Any) -> None:
+        """Says when it waits for the store: until it ends nothing is read then."""
+        waiting = asyncio.create_task(room(storing))
+        await asyncio.sleep(0)
+        if not waiting.done():
+            blocked.set()
+        await waiting
+
+    monkeypatch.setattr(import_work, "_room", told)
     store = Slow()
     gated.open()
     desk = Desk(store, importers=(gated,))
-    async with desk.imports:
+    async with desk.imports, AsyncExitStack() as opened_at_last:
+        opened_at_last.callback(lambda: store.go.set())
         small, large = gated.export(*[talk(str(n)) for n in range(500)]), [talk(f"l{n}") for n in range(25)]
         begun = await desk.imports.begin(ANN, io.BytesIO(small), name="x")
-        await until(lambda: store.waiting >= 20)
-        assert await settled(lambda: gated.asked) <= 100
+        await until(lambda: blocked.is_set() and store.waiting >= 2)
+        assert gated.asked <= 40
+        assert store.waiting == 2
         store.go.set()
         assert summary(await desk.imports.ended(ANN, begun.id, 20)) == ("done", 500, 0, 0)
         store.go, store.waiting, gated.asked = asyncio.Event(), 0, 0
+        blocked.clear()
         begun = await desk.imports.begin(ANN, io.BytesIO(gated.export(*large, padding=500_000)), name="x")
-        await until(lambda: store.waiting >= 2)
-        assert await settled(lambda: gated.asked) <= 8
+        await until(lambda: blocked.is_set() and store.waiting >= 1)
+        assert gated.asked <= 2
+        assert store.waiting == 1
         store.go.set()
         assert summary(await desk.imports.ended(ANN, begun.id, 20)) == ("done", 25, 0, 0)
 

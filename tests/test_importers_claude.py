@@ -87,9 +87,8 @@ def test_content_in_its_order() -> None:
         "endpoint": "anthropic",
         "contentFields": {
             "0": {"summaries": [{"summary": "cheese"}]},
-            "1": {"message": "Searching"},
-            "2": {"name": "web_search"},
-            "3": {"citations": [{"uuid": "c1", "start_index": 0}]},
+            "1": {"message": "Searching", "name": "web_search"},
+            "2": {"citations": [{"uuid": "c1", "start_index": 0}]},
         },
     }
 

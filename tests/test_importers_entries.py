@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from backchat.domain.message import ToolCall
 from backchat.errors import InvalidInput
 from backchat.ports.importing import SourceConversation, Unreadable
+from backchat.services import json_events
+from backchat.services.storable import DEEPEST, storable
 from backchat_importers import entries as reading
 from backchat_importers.chatgpt import ChatGPT
 from backchat_importers.claude import Claude
@@ -78,7 +81,7 @@ def test_numbers_that_no_store_takes() -> None:
 def test_halves_of_characters(monkeypatch: pytest.MonkeyPatch, written: bytes, read: str) -> None:
     """JavaScript cuts an emoji in two, and writes the half; wherever a chunk may end."""
     for size in (1, 2, 3, 5, 6, 7, 11, 12, 13, 1 << 16):
-        monkeypatch.setattr(reading, "CHUNK", size)
+        monkeypatch.setattr(json_events, "CHUNK", size)
         for before in range(8):
             assert values(b'["' + b"." * before + written + b'"]') == ["." * before + read], size
 
@@ -140,23 +143,37 @@ def test_an_entry_of_very_many_parts_is_left_out_and_does_not_fill_the_memory(mo
     assert reasons == ["it consists of too many parts", None, "it consists of too many parts", None]
 
 
-def test_what_is_kept_is_not_nested_more_deeply_than_a_store_writes() -> None:
-    nested = b"[" * 300 + b"]" * 300
-    for data in (
-        b'{"mapping": {}, "odd": ' + nested + b"}",
-        b'{"mapping": {"a": {"message": {"author": {}, "content": {"content_type": "odd", "x": ' + nested + b"}}}}}",
-        b'{"mapping": {"a": {"message": {"content": "x", "metadata": {"x": ' + nested + b"}}}}}",
-    ):
-        (found,) = ChatGPT().read(io.BytesIO(data))
-        assert found == Unreadable(None, "something in it is nested too deeply")
-    tool = (
-        b'{"messageId": "m", "content": [{"type": "tool_call", "tool_call": {"name": "t", "args": ' + nested + b"}}]}"
+def test_what_is_nested_deeply_is_kept_as_text() -> None:
+    nested = b"[" * 5000 + b'"bottom"' + b"]" * 5000
+    (found,) = ChatGPT().read(io.BytesIO(b'{"mapping": {}, "odd": ' + nested + b"}"))
+    assert isinstance(found, SourceConversation)
+    kept = storable(found.options)
+    for _ in range(DEEPEST - 1):
+        kept = kept["odd"] if type(kept) is dict else kept[0]
+    assert type(kept[0]) is str
+    assert "bottom" in kept[0]
+    tool = b'{"type": "tool_call", "tool_call": {"name": "t", "args": ' + nested + b"}}"
+    (found,) = LibreChat().read(
+        io.BytesIO(b'{"conversationId": "c", "messages": [{"messageId": "m", "content": [' + tool + b"]}]}")
     )
-    (found,) = LibreChat().read(io.BytesIO(b'{"conversationId": "c", "messages": [' + tool + b"]}"))
-    assert found == Unreadable(None, "something in it is nested too deeply")
-    input = b'{"type": "tool_use", "name": "t", "input": ' + nested + b"}"
-    (found,) = Claude().read(io.BytesIO(b'{"chat_messages": [{"content": [' + input + b"]}]}"))
-    assert found == Unreadable(None, "something in it is nested too deeply")
+    assert isinstance(found, SourceConversation)
+    assert found.messages[0].parts == (ToolCall("call_0", "t", nested.decode()),)
+    tool = b'{"type": "tool_use", "name": "t", "input": ' + nested + b"}"
+    (found,) = Claude().read(io.BytesIO(b'{"chat_messages": [{"content": [' + tool + b"]}]}"))
+    assert isinstance(found, SourceConversation)
+    assert found.messages[0].parts == (ToolCall("call_0", "t", nested.decode()),)
+
+
+@pytest.mark.parametrize("depth", [DEEPEST - 1, DEEPEST, DEEPEST + 1, 200, 253, 254, 300])
+def test_what_is_stored_has_room_for_readers(depth: int) -> None:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    kept, levels = storable(value), 0
+    while type(kept) is list:
+        kept, levels = kept[0], levels + 1
+    assert levels == min(depth, DEEPEST)
+    assert kept == (1 if depth <= DEEPEST else "[" * (depth - DEEPEST) + "1" + "]" * (depth - DEEPEST))
 
 
 def test_a_large_export_takes_little_memory() -> None:

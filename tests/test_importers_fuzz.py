@@ -115,13 +115,14 @@ PIECES = [r"\ud83d", r"\ude00", r"\uD83D\uDE00", r"\\", r"\n", "u", "ud83d", "ud
 @settings(max_examples=100, deadline=None)
 def test_halves_of_characters_like_the_json_of_python(written: str, size: int) -> None:
     """Wherever chunks end: what is JSON for ``json`` is the same JSON here, halves of characters apart."""
-    from backchat_importers import entries as reading
+    from backchat.services import json_events as reading
+    from backchat_importers.entries import entries
 
     document = f'["{written}"]'.encode()
     expected = json.loads(document)
     before, reading.CHUNK = reading.CHUNK, size
     try:
-        found = [entry.value for entry in reading.entries(io.BytesIO(document))]
+        found = [entry.value for entry in entries(io.BytesIO(document))]
     finally:
         reading.CHUNK = before
     assert found == [v.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") for v in expected]

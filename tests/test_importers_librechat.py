@@ -126,7 +126,7 @@ def test_content_in_its_order() -> None:
         "tokenCount": 31,
         "feedback": {"rating": "thumbsUp"},
         "contentFields": {
-            "1": {"annotations": [{"type": "file_citation"}]},
+            "1": {"text": {"annotations": [{"type": "file_citation"}]}},
             "2": {"tool_call": {"type": "tool_call", "progress": 1}},
             "3": {"agentId": "agent_7"},
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,17 +17,23 @@ from hypothesis import strategies as st
 from backchat.domain.conversation import Conversation
 from backchat.domain.limits import Retention
 from backchat.domain.message import Foreign, Image, Message, Text
+from backchat.errors import StaleWrite
 from backchat.ports.importing import SourceConversation, SourceMessage
 from backchat.ports.storage import Change, Delete, Put, Query, Record
+from backchat.services import import_writing
+from backchat.services.conversations import Conversations
 from backchat.services.files import file_bytes
-from backchat.services.import_trees import Node, ordered
+from backchat.services.import_building import Origin, another, built
+from backchat.services.import_trees import Node, ordered, said
 from backchat.services.kinds import KINDS
 from backchat.services.stored import conversation_put, message_put
+from backchat.services.trees import Trees
 from backchat.testing.memory_store import MemoryStore
 from imports_desk import ANN, BEGIN, BOB, Desk, Product, message, summary, talk
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STEP = timedelta(milliseconds=1)
+UUID, OTHER = "6b0fdb3e-0f2c-4d7c-9d3f-3f0f4f0a7a01", "6b0fdb3e-0f2c-4d7c-9d3f-3f0f4f0a7a02"
 
 
 @pytest.fixture
@@ -145,8 +152,9 @@ async def test_images_are_stored_with_their_messages(desk: Desk) -> None:
     assert missing == Foreign({"type": "image", "file": "gone", "mime": "image/gif"})
     assert second.parts == (kept,)
     assert summary(await desk.bring(talk("a", *said, files={"one": data}))) == ("done", 0, 1, 0)
-    await desk.store.apply([Delete("message", first.id)])  # its file is still shown by the other one
-    assert summary(await desk.bring(talk("a", *said, files={"one": data}))) == ("done", 1, 0, 0)
+    third = message("o", "n", parts=(Image("one", "image/png"),))
+    assert summary(await desk.bring(talk("a", *said, third, files={"one": data}))) == ("done", 1, 0, 0)
+    assert (await desk.messages(await desk.only()))[2].parts == (kept,)
 
 
 async def test_what_no_store_takes_is_put_into_a_form_that_it_does(desk: Desk) -> None:
@@ -177,7 +185,19 @@ async def test_dates_that_cannot_be_meant(desk: Desk) -> None:
     )
     assert summary(await desk.bring(talk("x", *said, created_at=first, updated_at=last, archived_at=last)))[0] == "done"
     dates = [m.created_at for m in await desk.messages(await desk.only())]
-    assert dates == [far, far + STEP, far + 2 * STEP, far + 3 * STEP]
+    begun = dates[0]
+    assert begun < NOW + timedelta(seconds=1)  # the time of the import, and not that of a message to come
+    assert dates == [begun, begun + STEP, far, far + STEP]
+
+
+@pytest.mark.parametrize("created", [None, NOW, BEGIN])
+async def test_what_has_no_dates_is_not_of_the_future(desk: Desk, created: datetime | None) -> None:
+    chain = [message(str(n), str(n - 1)) for n in range(5000)]
+    await desk.bring(talk("x", *chain, created_at=created))
+    dates = [m.created_at for m in await desk.messages(await desk.only())]
+    assert dates == [dates[0] + n * STEP for n in range(5000)]
+    assert dates[-1] <= NOW + timedelta(seconds=1)
+    assert created != BEGIN or dates[0] == BEGIN
 
 
 # ---- trees ----------------------------------------------------------------------------------------------------------
@@ -190,8 +210,17 @@ anything = st.lists(
 
 
 def checked(source: SourceConversation) -> list[Node]:
-    """The order, which is one: each message once, the first of its name, after its parent and not before it in time."""
-    nodes = ordered(source, NOW)
+    """The order, which is one: each message once, after its parent and not before it in time.
+
+    Parents are the first of their name. What says the same as another one of its name is left out.
+    """
+    every = ordered(source, NOW)
+    assert len({n.name for n in every}) == len(every)
+    assert sorted(map(repr, {said(n.message): 1 for n in every})) == sorted(
+        map(repr, {said(m): 1 for m in source.messages})
+    )
+    assert len(every) == len({said(m) for m in source.messages})
+    nodes = [n for n in every if n.name == n.message.id]
     places = {id(n): place for place, n in enumerate(nodes)}
     first: dict[str, SourceMessage] = {}
     for m in source.messages:
@@ -353,15 +382,224 @@ async def test_while_a_reply_is_made_the_active_path_is_left_alone(desk: Desk) -
     assert (after.leaf, after.active_run, after.messages) == (before.leaf, "run", 3)
 
 
-async def test_what_was_deleted_here_comes_back_if_it_is_still_there(desk: Desk) -> None:
-    await desk.bring(talk())
+async def deleted_here(desk: Desk, message: Message) -> None:
+    nobody = unusable()
+    conversations = Conversations(desk.store, desk.now, str, nobody, nobody, nobody)
+    trees = Trees(store=desk.store, conversations=conversations, retention=Retention(), now=desk.now, new_id=str)
+    await trees.remove(ANN, message.conversation, message.id)
+
+
+def unusable() -> Any:
+    async def nothing(*_: object) -> list[Any]:
+        return []
+
+    return nothing
+
+
+async def test_parts_of_a_conversation_that_come_one_after_the_other_make_it_whole(desk: Desk) -> None:
+    """As when a product exports one branch at a time."""
+    q, a = message("q", created_at=BEGIN), message("a", "q", created_at=BEGIN + STEP)
+    one, other = [message(f"{x}{n}", f"{x}{n - 1}" if n else "a") for x in "xy" for n in range(3)], message("z", "q")
+    await desk.bring(talk("one", q, a, *one[:3]))
+    assert summary(await desk.bring(talk("one", q, a, *one[3:]))) == ("done", 1, 0, 0)
+    assert summary(await desk.bring(talk("one", q, other))) == ("done", 1, 0, 0)
+    assert sorted(m.text for m in await desk.messages(await desk.only())) == sorted(
+        m.parts[0].text for m in (q, a, *one, other) if isinstance(m.parts[0], Text)
+    )
+
+
+async def test_what_was_deleted_here_does_not_come_back(desk: Desk) -> None:
+    q, a = message("q", created_at=BEGIN), message("a", "q", created_at=BEGIN + STEP)
+    b, c = message("b", "a", created_at=BEGIN + 2 * STEP), message("c", "b", created_at=BEGIN + 3 * STEP)
+    await desk.bring(talk("one", q, a, b))
     kept = await desk.only()
-    _, answer = await desk.messages(kept)
-    await desk.store.apply([Delete("message", answer.id)])
-    assert summary(await desk.bring(talk())) == ("done", 1, 0, 0)
-    assert [(m.id, m.seq) for m in await desk.messages(kept)][1] == (answer.id, 3)
-    await desk.store.apply([Delete("message", answer.id)])
-    assert summary(await desk.bring(talk("one", message("q", created_at=BEGIN)))) == ("done", 0, 1, 0)
+    first, second, third = await desk.messages(kept)
+    for m in (second, third):
+        await deleted_here(desk, m)
+    assert summary(await desk.bring(talk("one", q, a, b))) == ("done", 0, 1, 0)
+    assert summary(await desk.bring(talk("one", q, a))) == ("done", 0, 1, 0)  # an older one
+    assert summary(await desk.bring(talk("one", q, a, b, c))) == ("done", 1, 0, 0)
+    assert [(m.seq, m.text, m.parent) for m in await desk.messages(kept)] == [
+        (1, "text of q", None),
+        (4, "text of c", first.id),
+    ]
+    assert summary(await desk.bring(talk("one", q, a, b, c))) == ("done", 0, 1, 0)
+    await desk.store.apply(
+        [Delete("conversation", kept.id), *[Delete("message", m.id) for m in await desk.messages(kept)]]
+    )
+    assert summary(await desk.bring(talk("one", q, a, b, c))) == ("done", 1, 0, 0)
+    assert len(await desk.messages(kept)) == 4
+
+
+@settings(max_examples=40, deadline=None, database=None)
+@given(st.integers(1, 8), st.sets(st.integers(0, 7)), st.integers(0, 4))
+def test_after_any_deletions_a_newer_export_adds_what_is_new(count: int, deleted: set[int], new: int) -> None:
+    async def run() -> None:
+        desk = Desk(MemoryStore(KINDS))
+        said = [message(str(n), str(n - 1), created_at=BEGIN + n * STEP) for n in range(count + new)]
+        async with desk.imports:
+            await desk.bring(talk("x", *said[:count]))
+            kept = await desk.only()
+            there = await desk.messages(kept)
+            gone = [m for m in there if m.seq - 1 in deleted]
+            for m in gone:
+                await deleted_here(desk, m)
+            for _ in range(2):
+                await desk.bring(talk("x", *said))
+                left = [m.text for m in await desk.messages(kept)]
+                assert left == [f"text of {n}" for n in range(count + new) if n not in deleted or n >= count]
+
+    asyncio.run(run())
+
+
+async def test_a_temporary_conversation_stays_one(desk: Desk) -> None:
+    desk.imports._retention = Retention(temporary=timedelta(days=2), conversations=timedelta(days=9))
+    await desk.bring(talk())
+    before = await desk.only()
+    await desk.store.apply([conversation_put(replace(before, temporary=True, expires_at=NOW + timedelta(days=1)))])
+    await desk.bring(talk("one", message("q", created_at=BEGIN), message("a", "q"), message("more", "a")))
+    after = await desk.only()
+    assert after.expires_at is not None
+    assert (after.messages, after.expires_at.date()) == (3, (NOW + timedelta(days=2)).date())
+
+
+async def test_messages_of_one_id_are_all_kept(desk: Desk) -> None:
+    said = (
+        message("r", created_at=BEGIN),
+        message("m", "r", "one", created_at=BEGIN + STEP),
+        message("m", "r", "two", created_at=BEGIN + 2 * STEP),
+        message("m", "r", "two", created_at=BEGIN + 2 * STEP),
+        message("m", "r", "three", created_at=BEGIN + 3 * STEP),
+        message("n", "m", created_at=BEGIN + 4 * STEP),
+    )
+    for exact in (False, True):
+        source = talk(UUID if exact else "x", *said, exact=exact)
+        assert summary(await desk.bring(source)) == ("done", 1, 0, 0)
+        assert summary(await desk.bring(source)) == ("done", 0, 1, 0)
+        (kept,) = [c for c in await desk.conversations() if c.title == source.title]
+        r, *others = await desk.messages(kept)
+        assert [m.text for m in others] == ["one", "two", "three", "text of n"]
+        assert [m.parent for m in others] == [r.id, r.id, r.id, others[0].id]
+
+
+# ---- ids that others have -------------------------------------------------------------------------------------------
+
+
+async def ids_of(desk: Desk, source: SourceConversation) -> tuple[Conversation, list[Message]]:
+    """What ANN's import of it becomes, in a store of its own."""
+    other = Desk(MemoryStore(KINDS), importers=(desk.product,))
+    async with other.imports:
+        await other.take(desk.product.export(source))
+    kept = await other.only()
+    return kept, await other.messages(kept)
+
+
+def of_bob(kept: Conversation, said: Sequence[Message], place: str) -> list[Change]:
+    """A conversation of his that has an id of hers."""
+    his = replace(kept, owner="bob", version=0, id=kept.id if place == "conversation" else "his")
+    taken = replace(said[0], owner="bob", conversation=his.id, version=0, parts=(Text("of bob"),))
+    return [conversation_put(his), message_put(replace(taken, id=said[0].id if place == "message" else "his"))]
+
+
+@pytest.mark.parametrize("place", ["conversation", "message"])
+@pytest.mark.parametrize("exact", [False, True])
+async def test_what_somebody_else_has_is_never_taken_for_ours(desk: Desk, place: str, exact: bool) -> None:
+    source = talk(UUID, message(OTHER, created_at=BEGIN, text="my secret"), exact=exact)
+    await desk.store.apply(of_bob(*await ids_of(desk, source), place))
+    his = await everything(desk)
+    assert summary(await desk.bring(source)) == ("done", 1, 0, 0)
+    kept = await desk.only()
+    assert [m.text for m in await desk.messages(kept)] == ["my secret"]
+    assert [r for r in await everything(desk) if r in his] == his
+    assert {m.owner for m in await desk.messages(kept)} == {"ann"}
+    assert summary(await desk.bring(source)) == ("done", 0, 1, 0)
+    longer = replace(source, messages=[*source.messages, message("more", OTHER)])
+    assert summary(await desk.bring(longer)) == ("done", 1, 0, 0)
+    first, second = await desk.messages(kept)
+    assert second.parent == first.id
+
+
+@pytest.mark.parametrize("place", ["conversation", "message"])
+async def test_when_all_ids_are_taken_it_is_not_imported_and_it_ends(desk: Desk, place: str) -> None:
+    source = talk("one", message("m", created_at=BEGIN))
+    kept, said = await ids_of(desk, source)
+    if place == "message":
+        taken = [said[0].id, *[another(said[0].id, kept.id, n) for n in (2, 3)]]
+        his = replace(kept, owner="bob", version=0, id="his")
+        await desk.store.apply([
+            conversation_put(his),
+            *[message_put(replace(said[0], id=id, conversation="his", seq=n, owner="bob", version=0))
+              for n, id in enumerate(taken, 1)],
+        ])  # fmt: skip
+    else:
+        names = built(source, Origin("ann", "product"), Retention(), NOW).names
+        await desk.store.apply([conversation_put(replace(kept, owner="bob", version=0, id=id)) for id in names])
+    result = await desk.bring(source, talk("two"))
+    assert summary(result) == ("done", 1, 0, 1)
+    assert result.problems[0].reason == "it cannot be stored: the ids that it could have are taken"
+
+
+class Contended(MemoryStore):
+    """Somebody is always ahead."""
+
+    tries = 0
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        if any(c.kind == "conversation" for c in changes):
+            self.tries += 1
+            await asyncio.sleep(0)
+            raise StaleWrite("somebody was ahead")
+        await super().apply(changes)
+
+
+async def test_it_is_not_tried_for_ever() -> None:
+    store = Contended(KINDS)
+    desk = Desk(store)
+    async with desk.imports:
+        result = await desk.bring(talk())
+    assert (result.status, result.failed) == ("done", 1)
+    assert 10 < store.tries < 100
+
+
+async def test_it_is_not_tried_any_more_when_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_writing, "ATTEMPTS", 10_000)
+    store = Contended(KINDS)
+    desk = Desk(store)
+    async with desk.imports:
+        begun = await desk.imports.begin(
+            ANN, io.BytesIO(desk.product.export(*map(talk, map(str, range(500))))), name="x"
+        )
+        while store.tries < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert (await desk.imports.cancel(ANN, begun.id)).status == "cancelled"
+    assert store.tries < 5_000
+
+
+async def test_the_export_of_a_conversation_that_is_still_here_is_that_one(desk: Desk) -> None:
+    """By the ids of it and of its messages, whatever format the file has, and whoever made the conversation."""
+    here = Conversation(
+        id="thread-7",
+        owner="ann",
+        title="Made here",
+        created_at=BEGIN,
+        updated_at=BEGIN,
+        leaf="m1",
+        next_seq=2,
+        messages=1,
+    )
+    said = Message(
+        id="m1", conversation="thread-7", owner="ann", seq=1, role="user", parts=(Text("hello"),), created_at=BEGIN
+    )
+    await desk.store.apply([conversation_put(here), message_put(said)])
+    old = message("m1", created_at=BEGIN, text="hello")
+    assert summary(await desk.bring(talk("thread-7", old))) == ("done", 0, 1, 0)
+    assert summary(await desk.bring(talk("thread-7", old, message("m2", "m1")))) == ("done", 1, 0, 0)
+    after = await desk.only()
+    assert [(m.id, m.parent) for m in await desk.messages(after)] == [("m1", None), ("m2", "m1")]
+    assert (after.leaf, after.title) == ("m2", "Made here")
+    assert summary(await desk.bring(talk("thread-7", old), who=BOB)) == ("done", 1, 0, 0)
+    assert (await desk.only(BOB)).id != "thread-7"
+    assert len(await desk.messages(after)) == 2
 
 
 class Meddling(MemoryStore):
@@ -398,10 +636,10 @@ async def test_what_another_process_writes_meanwhile_is_kept() -> None:
 async def test_an_exact_conversation_keeps_its_ids(desk: Desk) -> None:
     data, shown = b"png", (Image("file-1", "image/png"),)
     said = (message("m-1", created_at=BEGIN), message("m-2", "m-1", created_at=BEGIN - STEP, parts=shown))
-    source = talk("conv-1", *said, exact=True, title=" kept as it is ", files={"file-1": data}, channel="web")
+    source = talk(UUID, *said, exact=True, title=" kept as it is ", files={"file-1": data}, channel="web")
     assert summary(await desk.bring(source)) == ("done", 1, 0, 0)
     kept = await desk.only()
-    assert (kept.id, kept.title, kept.leaf, kept.channel) == ("conv-1", " kept as it is ", "m-2", "web")
+    assert (kept.id, kept.title, kept.leaf, kept.channel) == (UUID, " kept as it is ", "m-2", "web")
     assert [(m.id, m.parent, m.created_at) for m in await desk.messages(kept)] == [
         ("m-1", None, BEGIN),
         ("m-2", "m-1", BEGIN - STEP),
@@ -413,12 +651,12 @@ async def test_an_exact_conversation_keeps_its_ids(desk: Desk) -> None:
 @pytest.mark.parametrize("taken", ["conversation", "message", "file"])
 async def test_an_exact_conversation_whose_ids_are_taken_gets_others_and_keeps_them(desk: Desk, taken: str) -> None:
     there = talk(
-        "conv-1" if taken == "conversation" else "conv-0",
+        UUID if taken == "conversation" else OTHER,
         message("m-1" if taken == "message" else "m-0", parts=(Image("f-1" if taken == "file" else "f-0", "a/b"),)),
         exact=True,
         files={"f-1": b"1", "f-0": b"0"},
     )
-    source = talk("conv-1", message("m-1", parts=(Image("f-1", "a/b"),)), exact=True, files={"f-1": b"own"})
+    source = talk(UUID, message("m-1", parts=(Image("f-1", "a/b"),)), exact=True, files={"f-1": b"own"})
     await desk.bring(there, who=BOB)
     before = [r for r in await everything(desk) if r.kind != "tag"]
     assert summary(await desk.bring(source)) == ("done", 1, 0, 0)
@@ -426,19 +664,24 @@ async def test_an_exact_conversation_whose_ids_are_taken_gets_others_and_keeps_t
     (said,) = await desk.messages(kept)
     (image,) = said.parts
     assert isinstance(image, Image)
-    assert not {kept.id, said.id, image.file} & {"conv-1", "m-1", "f-1"}
+    assert not {kept.id, said.id, image.file} & {{"conversation": UUID, "message": "m-1", "file": "f-1"}[taken]}
     assert (await file_bytes(desk.store, [image.file]))[image.file] == b"own"
     assert [r for r in await everything(desk) if r in before] == before
     await desk.store.apply([Delete(r.kind, r.id) for r in before])  # its own ids are free now
     assert summary(await desk.bring(source)) == ("done", 0, 1, 0)
 
 
-@pytest.mark.parametrize("id", ["a/b", "", "\ud800", "x" * 200, "a b"])
+@pytest.mark.parametrize("id", ["a/b", "", "\ud800", "x" * 200, "a b", "new"])
 async def test_an_exact_id_that_can_be_none_here(desk: Desk, id: str) -> None:
-    for source in (talk(id, exact=True, title="a"), talk("fine", message(id), exact=True, title="b")):
+    for source in (
+        talk(id, exact=True, title="a"),
+        talk(UUID, message("m" if id == "new" else id), exact=True, title="b"),
+    ):
         assert summary(await desk.bring(source)) == ("done", 1, 0, 0)
         assert summary(await desk.bring(source)) == ("done", 0, 1, 0)
     odd, fine = await desk.conversations()
     assert odd.id != id
-    assert fine.id == "fine"
+    assert fine.id == UUID
     assert [m.id for m in await desk.messages(fine)] == [fine.leaf] != [id]
+    await desk.bring(talk(OTHER, exact=True, channel="x" * 200, title="c"), talk("d", channel="a b", title="d"))
+    assert {c.channel for c in await desk.conversations()} == {"import"}

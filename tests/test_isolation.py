@@ -42,7 +42,7 @@ HARMLESS: dict[str, Any] = {
     "tags": ["nothing"],
     "addToConversation": True,
 }
-ALWAYS = ("content", "conversationId", "addToConversation")
+ALWAYS = ("content", "conversationId", "addToConversation", "arg")
 """Fields that a request needs for its ids to count, though no schema requires them."""
 KINDS = {
     "conversation_id": "conversation",

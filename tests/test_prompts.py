@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from nodes import ANN, SlowStore, node
-
 from backchat.domain.message import Foreign, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from backchat.services.trees import NewMessage
 from backchat.testing.provider import ScriptedProvider
+from nodes import ANN, SlowStore, node
 
 
 async def test_what_an_import_kept_and_a_service_would_refuse() -> None:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any, get_args
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -32,6 +33,7 @@ from sqlite_files import opened
 
 FORMATS: Sequence[ExportFormat] = get_args(ExportFormat)
 number = count(1)
+C1 = str(UUID(int=1 << 64))
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ async def test_the_same_conversations_and_the_second_time_nothing(
 ) -> None:
     who = Identity(user=f"u{next(number)}")
     for k in kept:
-        k = called(k, f"c{next(number)}")
+        k = called(k, str(UUID(int=next(number))))
         own = [replace(m, owner=who.user) for m in k.messages]
         await sides.here.apply(Kept(replace(k.conversation, owner=who.user), own, k.files).changes)
     file = await gathered(sides.here, format, who)
@@ -111,64 +113,64 @@ async def test_the_same_conversations_and_the_second_time_nothing(
 
 
 async def test_one_conversation_laid_out_for_people(sides: Sides) -> None:
-    await sides.here.apply(talk("c1", "a", "b", tags=("x",)).changes)
-    file = json.dumps(await exports(sides.here).portable(ANN, "c1"), indent=2).encode()
+    await sides.here.apply(talk(C1, "a", "b", tags=("x",)).changes)
+    file = json.dumps(await exports(sides.here).portable(ANN, C1), indent=2).encode()
     assert (await sides.read(file)).imported == 1
     assert await written(sides.there) == await written(sides.here)
 
 
 async def test_it_can_be_continued_and_searched(sides: Sides) -> None:
     """The counters are right, so that the next message finds its place."""
-    await sides.here.apply(talk("c1", "aardvark", "bee", "cat").changes)
+    await sides.here.apply(talk(C1, "aardvark", "bee", "cat").changes)
     await sides.read(await gathered(sides.here, "zip"))
-    conversation = conversation_of((await all_of(sides.there, "conversation", "ann"))["c1"])
+    conversation = conversation_of((await all_of(sides.there, "conversation", "ann"))[C1])
     assert (conversation.next_seq, conversation.messages, conversation.characters) == (4, 3, len("aardvarkbeecat"))
-    assert (conversation.leaf, conversation.active_run) == ("c1-3", None)
-    assert [r.id for r in await sides.there.find(Query(kind="message", words="aardvark"))] == ["c1-1"]
+    assert (conversation.leaf, conversation.active_run) == (f"{C1}-3", None)
+    assert [r.id for r in await sides.there.find(Query(kind="message", words="aardvark"))] == [f"{C1}-1"]
 
 
 async def test_nothing_works_on_a_reply_where_it_is_read(sides: Sides) -> None:
-    kept = talk("c1", "a", "b", "c")
+    kept = talk(C1, "a", "b", "c")
     statuses: Sequence[MessageStatus] = ("running", "waiting", "failed")
     messages = [replace(m, status=s) for m, s in zip(kept.messages, statuses, strict=True)]
     await sides.here.apply(replace(kept, messages=messages).changes)
     await sides.read(await gathered(sides.here, "jsonl"))
     found = (await all_of(sides.there, "message", "ann")).values()
     assert {m.id: m.status for m in map(message_of, found)} == {
-        "c1-1": "interrupted",
-        "c1-2": "interrupted",
-        "c1-3": "failed",
+        f"{C1}-1": "interrupted",
+        f"{C1}-2": "interrupted",
+        f"{C1}-3": "failed",
     }
 
 
 async def test_what_was_said_since_is_added_and_nothing_is_undone(sides: Sides) -> None:
-    kept = talk("c1", "a", "b", "c", "d")
-    two = Kept(replace(kept.conversation, leaf="c1-2", next_seq=3, messages=2), kept.messages[:2], {})
+    kept = talk(C1, "a", "b", "c", "d")
+    two = Kept(replace(kept.conversation, leaf=f"{C1}-2", next_seq=3, messages=2), kept.messages[:2], {})
     await sides.here.apply(two.changes)
     await sides.read(await gathered(sides.here, "jsonl"))
     grown = [conversation_put(replace(kept.conversation, version=1)), *map(message_put, kept.messages[2:])]
     await sides.here.apply(grown)
     done = await sides.read(await gathered(sides.here, "jsonl"))
     assert (done.imported, done.skipped) == (1, 0)
-    assert (await written(sides.there))["c1"]["messages"] == (await written(sides.here))["c1"]["messages"]
+    assert (await written(sides.there))[C1]["messages"] == (await written(sides.here))[C1]["messages"]
 
 
 async def test_somebody_elses_copy_gets_ids_of_its_own(sides: Sides) -> None:
     """What bob is given of ann, on the installation where she has it."""
-    await sides.there.apply(talk("c1", "a", "b").changes)
+    await sides.there.apply(talk(C1, "a", "b").changes)
     file = await gathered(sides.there, "zip")
     bob = Identity(user="bob")
     for imported in (1, 0):
         assert (await sides.read(file, bob)).imported == imported
     (copy,) = (await written(sides.there, bob)).values()
-    assert copy["conversation"]["id"] != "c1"
+    assert copy["conversation"]["id"] != C1
     assert [m["parts"] for m in copy["messages"]] == [[{"type": "text", "text": t}] for t in "ab"]
-    assert copy["messages"][1]["parent"] == copy["messages"][0]["id"] != "c1-1"
-    assert list(await written(sides.there)) == ["c1"]
+    assert copy["messages"][1]["parent"] == copy["messages"][0]["id"] != f"{C1}-1"
+    assert list(await written(sides.there)) == [C1]
 
 
 async def test_an_image_whose_bytes_are_lost_is_still_named(sides: Sides) -> None:
-    kept = talk("c1", "a")
+    kept = talk(C1, "a")
     message = replace(kept.messages[0], parts=(Text("a"), Image("i1", "image/png")))
     await sides.here.apply(replace(kept, messages=[message]).changes)
     assert (await sides.read(await gathered(sides.here, "jsonl"))).imported == 1
@@ -177,7 +179,7 @@ async def test_an_image_whose_bytes_are_lost_is_still_named(sides: Sides) -> Non
 
 
 async def test_a_line_that_was_changed_is_imported_and_told(sides: Sides) -> None:
-    await sides.here.apply(talk("c1", "good").changes)
+    await sides.here.apply(talk(C1, "good").changes)
     file = (await gathered(sides.here, "jsonl")).replace(b"good", b"evil")
     done = await sides.read(file)
     assert (done.status, done.imported, done.failed) == ("done", 1, 1)

@@ -7,11 +7,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from archive_made import ANN, BOB, Shelf, at, shelf
 from backchat.domain.identity import Identity
 from backchat.errors import Conflict, InvalidInput, NotFound, NotOwned
+from backchat.ports.storage import Query
 from backchat.services import tags as tagging
+from backchat.services.kinds import KINDS
+from backchat.services.tag_records import MOST, fitting
+from backchat.testing.memory_store import MemoryStore
 from nodes import SlowStore
 
 
@@ -88,6 +94,25 @@ class TestCreate:
         it.time = at(1001)
         assert await places(it) == [("one", 1, 1)]
 
+    async def test_they_are_counted_a_few_at_a_time(self) -> None:
+        at_once = most = 0
+
+        class Counted(MemoryStore):
+            async def count(self, query: Query) -> int:
+                nonlocal at_once, most
+                at_once += 1
+                most = max(most, at_once)
+                await asyncio.sleep(0)
+                at_once -= 1
+                return await super().count(query)
+
+        it = Shelf(Counted(KINDS))
+        names = [f"t{n:02}" for n in range(30)]
+        await it.add("a")
+        await it.tags.attach(ANN, "a", names)
+        assert await places(it) == [(name, n, 1) for n, name in enumerate(names, 1)]
+        assert 1 < most <= tagging.AT_ONCE
+
 
 class TestAttach:
     async def test_the_set_is_replaced(self, it: Shelf) -> None:
@@ -110,6 +135,20 @@ class TestAttach:
         await it.tags.attach(ANN, "a", ["d", "e"])
         assert [name for name, _, _ in await places(it)] == ["c", "d", "e"]
         assert await places(it, BOB) == []
+
+    async def test_no_more_than_there_may_be(self, it: Shelf) -> None:
+        await it.add("a")
+        names = [f"t{n}" for n in range(MOST)]
+        await it.tags.attach(ANN, "a", [*names, "t0 "])
+        for refused, field in (
+            (it.tags.attach(ANN, "a", [*names, "more"]), "body.tags"),
+            (it.tags.create(ANN, "more", conversation="a"), "body.tag"),
+        ):
+            with pytest.raises(InvalidInput, match="at most 100 tags") as error:
+                await refused
+            assert error.value.field == field
+        assert await tags_of(it, "a") == tuple(names)
+        assert len(await it.tags.all(ANN)) == MOST
 
     async def test_many_at_once(self) -> None:
         it = Shelf(SlowStore())
@@ -213,3 +252,16 @@ class TestDelete:
         with pytest.raises(NotFound):
             await it.tags.delete(ANN, "one")
         assert (await it.tags.create(ANN, "one")).count == 0
+
+
+class TestOthersTags:
+    def test_they_are_made_to_fit(self) -> None:
+        assert fitting([" a ", "", "b" * 99 + "  c", "a", "\n", "b" * 150]) == ("a", "b" * 99, "b" * 100)
+        assert fitting([f"t{n // 2}" for n in range(300)]) == tuple([f"t{n}" for n in range(MOST)])
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(st.text(alphabet=" \t\xa0ab", max_size=103), max_size=5))
+    async def test_what_fits_can_be_given(self, names: list[str]) -> None:
+        it = Shelf(MemoryStore(KINDS))
+        await it.add("a")
+        assert tuple(await it.tags.attach(ANN, "a", fitting(names))) == fitting(names)

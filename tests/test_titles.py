@@ -14,7 +14,7 @@ import pytest
 from backchat.domain.limits import Titling
 from backchat.domain.message import Image, Text, ToolCall, Usage
 from backchat.domain.run import ReasoningDelta
-from backchat.errors import NotFound, ProviderError
+from backchat.errors import ConfigError, NotFound, ProviderError
 from backchat.ports.providers import Abilities, ImageData, UsageReport
 from backchat.ports.storage import Change, Query, Record
 from backchat.services import jobs, runs
@@ -145,14 +145,20 @@ async def test_a_reply_that_fails_or_says_nothing_gives_none() -> None:
         assert here.namer.requests == []
 
 
-@pytest.mark.parametrize("provider", [None, "echo"])
-async def test_without_a_model_that_can_the_first_words_stay(provider: str | None) -> None:
-    echo = ScriptedProvider(name="echo", abilities=Abilities(instructions=False))
-    async with node(SlowStore(), ScriptedProvider(), echo, titles=Titling(provider=provider)) as here:
+async def test_without_a_provider_for_titles_the_first_words_stay() -> None:
+    provider = ScriptedProvider()
+    async with node(SlowStore(), provider) as here:
         run = await here.say(ASKED)
         await here.runs.result(run.id)
         assert await here.services.titles.title(ANN, run.conversation, 5) == FIRST
-        assert echo.requests == []
+        assert len(provider.requests) == 1
+
+
+async def test_a_model_that_does_not_do_what_it_is_told() -> None:
+    echo = ScriptedProvider(name="echo", abilities=Abilities(instructions=False))
+    with pytest.raises(ConfigError, match=r"titles\.provider: echo"):
+        async with node(SlowStore(), ScriptedProvider(), echo, titles=Titling(provider="echo")):
+            pass
 
 
 async def test_tools_come_before_the_title() -> None:

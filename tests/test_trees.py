@@ -25,7 +25,7 @@ from backchat.testing.memory_store import MemoryStore
 from backchat.testing.provider import ScriptedProvider
 from nodes import Node, SlowStore, node
 from sqlite_files import opened
-from trees_made import ANN, BEGINNING, BOB, WORKED, Grove, conversation_of, drawn, trees
+from trees_made import ANN, BEGINNING, BOB, WORKED, CountingStore, Grove, conversation_of, drawn, trees
 
 LOOK = {"type": "function", "function": {"name": "look", "description": "", "parameters": {"type": "object"}}}
 
@@ -552,6 +552,24 @@ async def test_words_are_found_in_what_lists_show_and_pages_are_full(grove: Grov
     assert [id for page in found for id in page] == wanted
     assert [len(page) for page in found[:-1]] == [limit] * (len(found) - 1)
     assert found[-1]
+
+
+async def test_hits_that_are_not_shown_do_not_cost_a_look_each() -> None:
+    store = CountingStore()
+    grove = Grove(store)
+    for c, temporary, count in (("hidden", True, 2000), ("shown", False, 3)):
+        said = replace(
+            drawn("U0")[0], conversation=c, parts=(Text("zebra"),), created_at=BEGINNING + timedelta(days=temporary)
+        )
+        messages = [replace(said, id=f"{c}{n:04}", seq=n) for n in range(1, count + 1)]
+        await grove.plant(messages, id=c, leaf=None, temporary=temporary)
+    store.calls.clear()
+    found, after = await grove.trees.search(ANN, "zebra", limit=2)
+    assert [h.message.id for h in found] == ["shown0003", "shown0002"]
+    assert store.calls["find"] <= 2 * 8
+    found, after = await grove.trees.search(ANN, "zebra", limit=2, after=after)
+    assert [h.message.id for h in found] == ["shown0001"]
+    assert after is None
 
 
 async def test_the_newest_is_found_first(grove: Grove) -> None:

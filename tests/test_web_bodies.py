@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from hashlib import sha256
@@ -567,6 +568,55 @@ async def test_nothing_is_left_of_spooled_files_that_are_refused(
     assert status in (400, 413, 422)
     assert lab.files == []
     assert await asyncio.to_thread(open_files) == before
+
+
+async def test_parts_without_a_byte_open_no_file_and_only_some_files_are_taken(open_files: Callable[[], int]) -> None:
+    before = await asyncio.to_thread(open_files)
+    async with Spool(disk=True) as spool:
+        empty = b"".join([part(f'Content-Disposition: form-data; name="n{n}"; filename=""', b"") for n in range(900)])
+        form = Form(b"b", 1000, spool)
+        await spool.work(form.feed, empty)
+        assert await asyncio.to_thread(open_files) == before
+        await spool.work(form.feed, part(FILE, b"x") * 16 + b"--b\r\n")
+        assert await asyncio.to_thread(open_files) == before + 16
+        with pytest.raises(MalformedBody, match="more than 16 files"):
+            await spool.work(form.feed, part(FILE, b"x")[5:] + b"--b--")
+        assert await asyncio.to_thread(open_files) == before + 16
+    assert await asyncio.to_thread(open_files) == before
+
+
+async def test_an_empty_file_on_the_disk_is_one(box: Box, lab: Lab) -> None:
+    status, said = await send(box, "/spooled", part(FILE, b"") + b"--b--", FORM_TYPE)
+    assert (status, said["size"]) == (200, 0)
+
+
+async def test_files_stay_open_for_what_is_still_written_when_the_request_is_given_up() -> None:
+    spool = Spool(disk=True)
+    begun, go = threading.Event(), threading.Event()
+    after: list[bool] = []
+
+    def write(data: bytes) -> None:
+        file = spool.file()
+        begun.set()
+        assert go.wait(10)
+        after.append(file.closed)
+        file.write(data)
+
+    async def request() -> None:
+        async with spool:
+            await spool.work(write, b"x")
+
+    answering = asyncio.create_task(request())
+    await asyncio.to_thread(begun.wait, 10)
+    answering.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await answering
+    assert after == [False]
+    await spool.work(write, b"y")  # what was still to be written is not
+    assert after == [False]
 
 
 async def chopped(data: bytes) -> AsyncIterator[bytes]:

@@ -146,13 +146,12 @@ class Grove:
         retention = retention or Retention()
 
         async def none(_: object) -> None: ...
-        async def nothing(_: str) -> list[Change]:
-            return []
+        async def nothing(_: str) -> None: ...
 
         def new_id() -> str:
             return f"new-{next(ids):06d}"
 
-        self.conversations = Conversations(store, self.now, new_id, idle=none, stop=none, attached=nothing)
+        self.conversations = Conversations(store, self.now, new_id, idle=none, stop=none, unread=nothing)
         shared: dict[str, Any] = {"store": store, "retention": retention, "now": self.now, "new_id": new_id}
         self.trees = Trees(conversations=self.conversations, **shared)
         self.forks = Forks(conversations=self.conversations, **shared)

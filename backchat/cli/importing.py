@@ -39,23 +39,36 @@ def import_(sources: tuple[Path, ...], user: str, file: Path | None, data: Path)
     config = Installation(file, data).load_usable()
     set_up_logs("console", "warning")
     results = asyncio.run(_import(config, user, sources))
-    rows = [
-        (str(source), str(r.imported), str(r.skipped), str(r.failed), r.problem or r.status)
-        for source, r in zip(sources, results, strict=True)
-    ]
-    show(("File", "Imported", "There already", "Failed", "End"), rows)
-    for source, result in zip(sources, results, strict=True):
+    show(("File", "Imported", "There already", "Failed", "End"), [_row(*each) for each in results])
+    for source, result in results:
+        if isinstance(result, str):
+            continue
         for problem in result.problems:
             title = f" ({problem.title})" if problem.title else ""
             click.echo(f"{source}: entry {problem.index + 1}{_printable(title)}: {problem.reason}", err=True)
         if result.failed > len(result.problems):
             click.echo(f"{source}: and {result.failed - len(result.problems)} more", err=True)
-    if not any(r.imported for r in results) and any(r.failed or r.status != "done" for r in results):
+    ended = [result for _, result in results if not isinstance(result, str)]
+    bad = len(ended) < len(results) or any(r.failed or r.status != "done" for r in ended)
+    if bad and not any(r.imported for r in ended):
         sys.exit(1)
 
 
-async def _import(config: Config, name: str, sources: Sequence[Path]) -> list[Import]:
-    limits = replace(config.imports, max_size=sys.maxsize)  # which is about uploads
+def _row(source: Path, result: Import | str) -> Sequence[str]:
+    if isinstance(result, str):
+        return str(source), "0", "0", "0", result
+    return (
+        str(source),
+        str(result.imported),
+        str(result.skipped),
+        str(result.failed),
+        result.problem or result.status,
+    )
+
+
+async def _import(config: Config, name: str, sources: Sequence[Path]) -> list[tuple[Path, Import | str]]:
+    """Of each file how it went, or why it cannot be read."""
+    limits = replace(config.imports, max_size=sys.maxsize, max_conversation=sys.maxsize)  # which are about uploads
     async with open_store(config) as store:
         user = await Accounts(store, now=now, new_id=new_id).user_by_name(name)
         if user is None:
@@ -63,14 +76,15 @@ async def _import(config: Config, name: str, sources: Sequence[Path]) -> list[Im
         imports = Imports(store, config.importers, limits, config.retention, new_id(), now=now, new_id=new_id)
         async with imports:
             with _bar() as bar:
-                return [await _one(imports, Identity(user=user.id), source, bar) for source in sources]
+                who = Identity(user=user.id)
+                return [(source, await _one(imports, who, source, bar)) for source in sources]
 
 
-async def _one(imports: Imports, who: Identity, source: Path, bar: Progress) -> Import:
+async def _one(imports: Imports, who: Identity, source: Path, bar: Progress) -> Import | str:
     try:
         opened = await asyncio.to_thread(source.open, "rb")
     except OSError as error:
-        raise click.ClickException(f"{source} cannot be read: {error.strerror}") from error
+        return f"cannot be read: {error.strerror}"
     at = await imports.begin(who, opened, name=source.name)
     task = bar.add_task(source.name, total=at.size, count="")
     async with aclosing(imports.follow(who, at.id)) as steps:

@@ -12,10 +12,10 @@ from backchat.domain.limits import ImportLimits, Retention, SessionTimes, Titlin
 from backchat.web.fields import Whole
 
 
-def _span(default: timedelta | None, text: str, description: str) -> Span:
+def _span(default: timedelta | None, text: str, description: str, *, endless: bool = False) -> Span:
     return Span(
         load_default=default,
-        allow_none=default is None,
+        allow_none=endless,
         metadata={"type": "span of time", "default": text, "description": description},
     )
 
@@ -47,10 +47,15 @@ class RetentionSchema(Schema):
     temporary = _span(
         timedelta(days=30),
         "`30d`",
-        "How long a temporary conversation is kept after its user's last message: seconds, or text such as `12h`.",
+        "How long a temporary conversation is kept after its user's last message: seconds, text such as `12h`, or null "
+        "for ever.",
+        endless=True,
     )
     conversations = _span(
-        None, "for ever", "The same for every conversation, if set. A shorter time of a temporary one goes before."
+        None,
+        "for ever",
+        "The same for every conversation, if set. A shorter time of a temporary one goes before.",
+        endless=True,
     )
 
     @post_load

@@ -24,6 +24,7 @@ class Conversation:
     archived_at when it was put out of the way, if it was;  ``temporary`` ones are in no list
     expires_at  the last moment at which it can be read; nobody finds it later, and what it owns is deleted
     source      where it was imported from, and its id there
+    removed     ids of messages that were brought from there and deleted here, so that they are not brought again
     options     the settings that it came with (endpoint, model, temperature, ...), in the words of where it came from
     """
 
@@ -45,6 +46,7 @@ class Conversation:
     expires_at: datetime | None = None
     tags: tuple[str, ...] = ()
     source: str | None = None
+    removed: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     version: int = 0

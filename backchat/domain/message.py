@@ -114,5 +114,5 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The text parts, joined without anything between."""
-        return "".join([p.text for p in self.parts if type(p) is Text])
+        """The text parts, each on lines of its own: between two of them there may have been something else."""
+        return "\n".join([p.text for p in self.parts if type(p) is Text])

@@ -8,13 +8,18 @@ from datetime import datetime
 from typing import Any, BinaryIO, Protocol
 
 from backchat.domain.message import MessageStatus, Part, Role, Usage
+from backchat.errors import InvalidInput
+
+
+class EntryTooLarge(InvalidInput):
+    """So much was read of a file since the last entry that the one which is being read is larger than is allowed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceMessage:
     """A message as a file has it.
 
-    id          what the file calls it; if two of a conversation have the same one, the later one is left out
+    id          what the file calls it; of several with the same one the first is the parent that others name
     parent      the id of the message that it answers or follows; None, or an id that is not there: a root
     created_at  aware; None: the moment after its parent's, or the conversation's
     """
@@ -97,6 +102,9 @@ class Importer(Protocol):
         """The entries of a file in UTF-8 without a byte order mark, each read when it is asked for, in a thread.
 
         What cannot be read of an entry is an ``Unreadable`` in its place. A file that breaks off or is no JSON raises
-        ``backchat.errors.InvalidInput`` there. ``read`` of the file raises it too, for an entry that is too large.
+        ``backchat.errors.InvalidInput`` there.
+
+        ``read`` of the file raises EntryTooLarge, before it reads, and again whenever as much was read once more. Who
+        lets it through ends there; who can, forgets the entry, reads on, and gives an ``Unreadable`` in its place.
         """
         ...

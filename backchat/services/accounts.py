@@ -17,6 +17,7 @@ from backchat.errors import Conflict, InvalidInput, NotFound, StaleWrite
 from backchat.ports.storage import Put, Query, Record, RecordStore
 from backchat.services.account_records import folded, key_doc, key_of, unclaimed_doc, user_doc, user_of
 from backchat.services.belongings import forget
+from backchat.services.paging import all_found
 from backchat.services.passwords import Passwords
 from backchat.services.retrying import retrying
 
@@ -112,7 +113,7 @@ class Accounts:
 
     async def users(self) -> Sequence[User]:
         """All accounts, oldest first."""
-        return [user_of(r) for r in await self._all(Query(kind="user", order=("created",), limit=PAGE))]
+        return [user_of(r) for r in await all_found(self._store, Query(kind="user", order=("created",), limit=PAGE))]
 
     async def forget(self, user: str) -> None:
         """Delete the user of that id with everything that is theirs; nothing of it is left in the store's files."""
@@ -208,7 +209,7 @@ class Accounts:
     async def keys(self, user: str | None = None) -> Sequence[ApiKey]:
         """The keys of one user, by id, or all; oldest first, revoked and expired ones included."""
         where = (("user", (user,)),) if user is not None else ()
-        found = await self._all(Query(kind="api_key", where=where, order=("created",), limit=PAGE))
+        found = await all_found(self._store, Query(kind="api_key", where=where, order=("created",), limit=PAGE))
         return [key_of(r) for r in found]
 
     async def revoke_key(self, id: str) -> ApiKey:
@@ -237,15 +238,6 @@ class Accounts:
             return None
         found = await self._store.find(Query(kind="user", where=((field, (wanted,)),), limit=1))
         return found[0] if found else None
-
-    async def _all(self, query: Query) -> list[Record]:
-        found: list[Record] = []
-        while True:
-            page = await self._store.find(query)
-            found += page
-            if len(page) < query.limit:
-                return found
-            query = replace(query, after=(page[-1].doc["created"], page[-1].id))
 
 
 def _label(text: str, field: str) -> str:

@@ -10,8 +10,7 @@ from typing import Literal
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.errors import InvalidInput
-from backchat.ports.storage import Delete, Query, Record, RecordStore, Scalar
-from backchat.services.belongings import belongings
+from backchat.ports.storage import Query, Record, RecordStore, Scalar
 from backchat.services.conversations import Conversations, living
 from backchat.services.list_search import searched
 from backchat.services.retrying import retrying
@@ -141,10 +140,7 @@ class Archive:
         async def attempt() -> Sequence[Conversation]:
             page = await self._idle(own)
             if page:
-                attached = [await self.conversations.attached(c.id) for c in page if c.assistant is not None]
-                theirs = await belongings(self.store, [c.id for c in page])
-                gone = [Delete(CONVERSATION.name, c.id, c.version) for c in page]
-                await self.store.apply([*gone, *theirs, *[change for changes in attached for change in changes]])
+                await self.conversations.erase(page)
             return page
 
         while page := await retrying(attempt):

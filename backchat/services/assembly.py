@@ -13,7 +13,7 @@ from backchat.ports.importing import Importer
 from backchat.ports.learning import Learner
 from backchat.ports.memory import MemoryStrategy
 from backchat.ports.metrics import Meter
-from backchat.ports.storage import Change, RecordStore
+from backchat.ports.storage import RecordStore
 from backchat.services.accounts import Accounts
 from backchat.services.archive import Archive
 from backchat.services.assistants import Assistants, Clearing
@@ -90,10 +90,10 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
     jobs = Jobs(store, runs.worker, new_id)
     assistants = Assistants(store, parts.embedders, jobs, now=now, new_id=new_id)
 
-    async def attached(conversation: str) -> list[Change]:
-        return await documents.removal(conversation=conversation)
+    async def unread(conversation: str) -> None:
+        await documents.drop(conversation)
 
-    conversations = Conversations(store, now, new_id, idle=runs.idle, stop=runs.stop_on, attached=attached)
+    conversations = Conversations(store, now, new_id, idle=runs.idle, stop=runs.stop_on, unread=unread)
     documents = Documents(
         store,
         jobs,

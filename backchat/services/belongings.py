@@ -6,19 +6,25 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
+from backchat.domain.conversation import Conversation
 from backchat.errors import StaleWrite
 from backchat.ports.storage import Change, Delete, Purge, Put, Query, Range, Record, RecordStore
 from backchat.services.account_records import API_KEY, USER
+from backchat.services.document_records import DOCUMENT, scope_of
+from backchat.services.document_scopes import UNREAD, documents_in, removed
 from backchat.services.files import FILE, FILE_CHUNK
 from backchat.services.import_records import IMPORT
 from backchat.services.kinds import KINDS
+from backchat.services.paging import all_found
 from backchat.services.runlog import events_purge
 from backchat.services.runstate import CANCEL, RUN
 from backchat.services.session_records import SESSION
 from backchat.services.share_records import SHARE
-from backchat.services.stored import CONVERSATION, MESSAGE
+from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of
 
 PAGE = 200
+ROUNDS = 10
+"""How often a forgotten user's things are looked for while new ones come."""
 PATIENCE = 10.0
 POLL = 0.1
 """Seconds: how long a forgotten user's replies are waited for, and between two looks."""
@@ -31,35 +37,51 @@ async def belongings(store: RecordStore, conversations: Sequence[str], below: in
     changes: list[Change] = [Purge(kind.name, where, ranges) for kind in (MESSAGE, FILE, FILE_CHUNK, RUN)]
     if below is None:
         changes.append(Purge(SHARE.name, where))
-    last: tuple[str] | None = None
-    while True:
-        page = await store.find(Query(kind=RUN.name, where=where, ranges=ranges, after=last, limit=PAGE))
-        changes += [events_purge(record.id) for record in page]
-        if len(page) < PAGE:
-            return changes
-        last = (page[-1].id,)
+    runs = await all_found(store, Query(kind=RUN.name, where=where, ranges=ranges, limit=PAGE))
+    return [*changes, *[events_purge(run.id) for run in runs]]
+
+
+async def erasure(store: RecordStore, conversations: Sequence[Conversation]) -> list[Change]:
+    """What deletes conversations of one owner with everything that belongs to them, their documents too.
+
+    It is stale when anything is written to one of them meanwhile.
+    """
+    ids = [c.id for c in conversations]
+    documents = await documents_in(store, [scope_of(conversation=id) for id in ids])
+    gone = [Delete(CONVERSATION.name, c.id, c.version) for c in conversations]
+    return [*gone, *await belongings(store, ids), *await removed(store, documents)]
+
+
+async def being_read(store: RecordStore, conversations: Sequence[Conversation]) -> list[Conversation]:
+    """Those of the conversations that have documents which are being read."""
+    scopes = {scope_of(conversation=c.id): c for c in conversations}
+    where = (("scope", tuple(scopes)), ("status", UNREAD))
+    found = await store.values(Query(kind=DOCUMENT.name, where=where, limit=len(scopes)), "scope")
+    return [scopes[str(scope)] for scope in found]
 
 
 async def forget(store: RecordStore, user: str) -> None:
     """Delete a user with everything that is theirs, and leave nothing of it in the files of the store.
 
-    The account, its keys, sessions and imports go first, so that nothing new comes in through them; then the replies that
-    are being made are stopped, in whichever process. One that does not stop in time finds its conversation gone, and is
-    dropped. What is begun and not finished, and what requests have stored that were let in before, is finished by the
-    next call.
+    The account, its keys, sessions and imports go first, so that nothing new comes in through them; then the replies
+    that are being made are stopped, in whichever process. One that does not stop in time finds its conversation gone,
+    and is dropped. What requests that were let in before store meanwhile is looked for and deleted as well, until there
+    is nothing left; whatever they store even later, and what is begun here and not finished, is for the next call.
     """
     own = (("owner", (user,)),)
+    kinds = [kind.name for kind in KINDS if kind.partition == "owner"]
     ways_in = [Purge(API_KEY.name, (("user", (user,)),)), Purge(SESSION.name, own), Purge(IMPORT.name, own)]
     await store.apply([Delete(USER.name, user), *ways_in])
-    stopped = await _stop_replies(store, user)
-    while page := await store.find(Query(kind=CONVERSATION.name, where=own, limit=PAGE)):
-        for record in page:
-            # Stale when a reply has begun meanwhile, whose log would stay: then it is among the next ones found.
+    for _ in range(ROUNDS):
+        stopped = await _stop_replies(store, user)
+        while page := await store.find(Query(kind=CONVERSATION.name, where=own, limit=PAGE)):
+            # Stale when a reply has begun meanwhile, whose log would stay: then they are the next ones found.
             with suppress(StaleWrite):
-                gone = Delete(CONVERSATION.name, record.id, record.version)
-                await store.apply([gone, *await belongings(store, [record.id])])
-    rest = [Purge(kind.name, own) for kind in KINDS if kind.partition == "owner" and kind is not CONVERSATION]
-    await store.apply([*rest, *[Delete(CANCEL.name, run) for run in stopped]])
+                await store.apply(await erasure(store, [conversation_of(record) for record in page]))
+        rest = [Purge(kind, own) for kind in kinds if kind != CONVERSATION.name]
+        await store.apply([*rest, *[Delete(CANCEL.name, run) for run in stopped]])
+        if not any([await store.find(Query(kind=kind, where=own, limit=1)) for kind in kinds]):
+            break
     await store.compact()
 
 
@@ -83,12 +105,5 @@ async def _stop_replies(store: RecordStore, user: str) -> set[str]:
 
 async def _running(store: RecordStore, user: str) -> list[Record]:
     """The runs of a user that are worked on. There are few of all users: no more than replies at this moment."""
-    found: list[Record] = []
-    last: tuple[str] | None = None
-    where = (("status", ("running",)),)
-    while True:
-        page = await store.find(Query(kind=RUN.name, where=where, after=last, limit=PAGE))
-        found += [record for record in page if record.doc["owner"] == user]
-        if len(page) < PAGE:
-            return found
-        last = (page[-1].id,)
+    query = Query(kind=RUN.name, where=(("status", ("running",)),), limit=PAGE)
+    return [record for record in await all_found(store, query) if record.doc["owner"] == user]

@@ -19,6 +19,7 @@ from backchat.domain.times import stamp
 from backchat.errors import NotFound
 from backchat.ports.storage import Query, RecordStore
 from backchat.services.conversations import living
+from backchat.services.paging import pages
 from backchat.services.portable import LINES_FORMAT, MANIFEST_FORMAT, VERSION
 from backchat.services.snapshots import Snapshot, Snapshots
 from backchat.services.stored import CONVERSATION
@@ -40,7 +41,7 @@ class Bundles:
 
     async def count(self, who: Identity) -> int:
         """How many conversations there are to write, at this moment."""
-        return await self.store.count(self._query(who, None))
+        return await self.store.count(self._query(who))
 
     async def write(
         self, who: Identity, format: ExportFormat, done: Callable[[int], None] = lambda n: None
@@ -66,22 +67,16 @@ class Bundles:
 
     async def _ids(self, who: Identity) -> AsyncIterator[str]:
         """Oldest first: a place in this order never changes, so nothing is missed or met twice."""
-        last: tuple[str, str] | None = None
-        while True:
-            page = await self.store.find(self._query(who, last))
+        async for page in pages(self.store, self._query(who)):
             for record in page:
                 yield record.id
-            if len(page) < PAGE:
-                return
-            last = (page[-1].doc["created"], page[-1].id)
 
-    def _query(self, who: Identity, last: tuple[str, str] | None) -> Query:
+    def _query(self, who: Identity) -> Query:
         return Query(
             kind=CONVERSATION.name,
             where=(("owner", (who.user,)), ("temporary", (False,))),
             ranges=(living(self.now()),),
             order=("created",),
-            after=last,
             limit=PAGE,
         )
 

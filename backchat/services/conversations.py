@@ -12,10 +12,10 @@ from backchat.domain.identity import Identity
 from backchat.domain.message import Message
 from backchat.domain.times import stamp
 from backchat.errors import NotFound, StaleWrite
-from backchat.ports.storage import Change, Delete, Query, Range, Record, RecordStore, Require
+from backchat.ports.storage import Change, Query, Range, Record, RecordStore, Require
 from backchat.services.access import owned
 from backchat.services.assistant_records import ASSISTANT
-from backchat.services.belongings import belongings
+from backchat.services.belongings import being_read, belongings, erasure
 from backchat.services.paths import PAGE, Path
 from backchat.services.retrying import retrying
 from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of, conversation_put, message_of
@@ -31,6 +31,14 @@ def over(record: Record, now: datetime) -> bool:
     return bool(record.doc["expires"] < stamp(now))
 
 
+async def opened(store: RecordStore, now: datetime, who: Identity, id: str) -> Conversation:
+    """A conversation of the caller. Raises NotFound, also for one whose time is over, or NotOwned for another's."""
+    record = await store.get(CONVERSATION.name, id)
+    if record is not None and over(record, now):
+        record = None
+    return owned(who, conversation_of(record) if record else None, "conversation")
+
+
 def required(assistant: str | None) -> list[Change]:
     """What keeps a batch from being stored for an assistant that is deleted."""
     return [Require(ASSISTANT.name, assistant)] if assistant is not None else []
@@ -40,7 +48,7 @@ def required(assistant: str | None) -> list[Change]:
 class Conversations:
     """``idle(conversation)`` waits until no run is active on it; ``stop(conversation)`` ends one that is.
 
-    ``attached(id)`` gives what deletes the documents of a conversation.
+    ``unread(id)`` stops the reading of the documents of one that is about to be deleted.
     """
 
     store: RecordStore
@@ -48,7 +56,7 @@ class Conversations:
     new_id: Callable[[], str]
     idle: Callable[[Conversation], Awaitable[None]]
     stop: Callable[[Conversation], Awaitable[None]]
-    attached: Callable[[str], Awaitable[list[Change]]]
+    unread: Callable[[str], Awaitable[None]]
 
     async def create(
         self, who: Identity, *, assistant: str | None = None, channel: str, metadata: Mapping[str, Any] | None = None
@@ -73,10 +81,7 @@ class Conversations:
 
     async def open(self, who: Identity, id: str) -> Conversation:
         """Raises NotFound, also for one whose time is over, or NotOwned for somebody else's."""
-        record = await self.store.get("conversation", id)
-        if record is not None and over(record, self.now()):
-            record = None
-        return owned(who, conversation_of(record) if record else None, "conversation")
+        return await opened(self.store, self.now(), who, id)
 
     async def browse(self, who: Identity, *, channel: str | None = None, limit: int) -> Sequence[Conversation]:
         """The caller's conversations that have messages, newest activity first."""
@@ -153,7 +158,7 @@ class Conversations:
 
         async def attempt() -> None:
             await self.stop(await self.open(who, id))
-            await self._erase(await self.open(who, id))
+            await self.erase([await self.open(who, id)])
 
         await self.expire(id)
         await retrying(attempt)
@@ -165,7 +170,7 @@ class Conversations:
             if (conversation := await self._over(id)) is not None:
                 await self.stop(conversation)
             if (conversation := await self._over(id)) is not None:
-                await self._erase(conversation)
+                await self.erase([conversation])
             return conversation is not None
 
         return await retrying(attempt)
@@ -174,10 +179,14 @@ class Conversations:
         record = await self.store.get(CONVERSATION.name, id)
         return conversation_of(record) if record is not None and over(record, self.now()) else None
 
-    async def _erase(self, conversation: Conversation) -> None:
-        """Raises StaleWrite when anything was written to it meanwhile."""
-        own, attached = await belongings(self.store, [conversation.id]), await self.attached(conversation.id)
-        await self.store.apply([Delete(CONVERSATION.name, conversation.id, conversation.version), *own, *attached])
+    async def erase(self, conversations: Sequence[Conversation]) -> None:
+        """Delete conversations of one owner with everything that belongs to them; no run is active on them.
+
+        Raises StaleWrite when anything was written to one of them meanwhile.
+        """
+        for conversation in await being_read(self.store, conversations):
+            await self.unread(conversation.id)
+        await self.store.apply(await erasure(self.store, conversations))
 
     async def truncate(self, who: Identity, id: str, keep: int) -> tuple[int, int]:
         """Keep the ``keep`` newest messages and delete the others; returns how many were kept and deleted.

@@ -15,29 +15,21 @@ from backchat.domain.identity import Identity
 from backchat.domain.limits import DocumentLimits
 from backchat.errors import DocumentsPending, InvalidInput, NotFound, TooLarge
 from backchat.ports.extraction import Extractor
-from backchat.ports.storage import Change, Condition, Delete, Purge, Put, Query, RecordStore, Require
+from backchat.ports.storage import Change, Delete, Put, RecordStore, Require
 from backchat.services import blobs
 from backchat.services.access import owned
 from backchat.services.assistant_records import assistant_put
 from backchat.services.document_copies import copied_text
-from backchat.services.document_records import (
-    CHUNK,
-    DOCUMENT,
-    VECTORS,
-    document_of,
-    document_put,
-    scope_of,
-    text_purges,
-)
+from backchat.services.document_records import DOCUMENT, document_of, document_put, scope_of, text_purges
+from backchat.services.document_scopes import UNREAD, documents_in, jobs_purge, line_of, removed, scope_in
 from backchat.services.extraction import Extraction, size_in_words
 from backchat.services.filenames import IMAGES, MEDIA, TEXTS, kept_name, kept_type, suffix_of
-from backchat.services.jobs import JOB, Job, Jobs, job_put
+from backchat.services.jobs import Job, Jobs, job_put
 from backchat.services.reading import TOPIC, AssistantOf, ConversationOf, Describe, Reading
 from backchat.services.retrieval import Retrieval
 from backchat.services.retrying import retrying
 from backchat.services.stored import conversation_put
 
-PAGE = 500
 NAMED = 5
 """File names that a refusal lists."""
 
@@ -117,8 +109,8 @@ class Documents:
         )
         job: Job | None = None
         if self._holds_words(name):
-            payload = {"document": document.id}
-            job = self._jobs.job(TOPIC, owner=who.user, line=_line(document.id), payload=payload, weight=document.size)
+            payload, line = {"document": document.id}, line_of(document.id)
+            job = self._jobs.job(TOPIC, owner=who.user, line=line, payload=payload, weight=document.size)
         else:
             document = replace(document, status="indexed", started_at=now, completed_at=now)
 
@@ -130,7 +122,7 @@ class Documents:
             await self._store.apply([parent, document_put(document), *kept, *begun])
 
         # One after the other: those for one place would make each other stale.
-        async with self._adding.setdefault(_scope(document), asyncio.Lock()):
+        async with self._adding.setdefault(scope_in(document), asyncio.Lock()):
             await retrying(attempt)
         if job is not None:
             self._jobs.start(job)
@@ -141,7 +133,8 @@ class Documents:
     ) -> Sequence[Document]:
         """The documents of an assistant or a conversation, oldest first."""
         await self._authorise(who, assistant, conversation)
-        return await self._all((scope_of(assistant=assistant, conversation=conversation),), owner=who.user)
+        scope = scope_of(assistant=assistant, conversation=conversation)
+        return await documents_in(self._store, [scope], owner=who.user)
 
     async def open(self, who: Identity, id: str) -> Document:
         """Raises NotFound, or NotOwned for somebody else's."""
@@ -168,11 +161,11 @@ class Documents:
                 [
                     Delete(DOCUMENT.name, id, document.version),
                     *text_purges(document.owner, id),
-                    _jobs_purge(document.owner, [id]),
+                    jobs_purge(document.owner, [id]),
                     *await blobs.released(self._store, document.owner, [document.sha256]),
                 ]
             )
-            self._jobs.drop(_line(id))
+            self._jobs.drop(line_of(id))
             return document
 
         return await retrying(attempt)
@@ -187,35 +180,32 @@ class Documents:
             scopes.append(scope_of(assistant=assistant))
         if conversation is not None:
             scopes.append(scope_of(conversation=conversation))
-        pending = await self._all(tuple(scopes), status=("pending", "processing"))
-        if not pending or await self._jobs.settled([_line(d.id) for d in pending], self._limits.wait):
+        pending = await documents_in(self._store, scopes, status=UNREAD)
+        if not pending or await self._jobs.settled([line_of(d.id) for d in pending], self._limits.wait):
             return
-        left = [d.filename for d in await self._all(tuple(scopes), status=("pending", "processing"))]
+        left = [d.filename for d in await documents_in(self._store, scopes, status=UNREAD)]
         if left:
             named = ", ".join(left[:NAMED]) + (f" and {len(left) - NAMED} more" if len(left) > NAMED else "")
             raise DocumentsPending(f"documents are still being read: {named}; try again in a moment", retry_after=5)
 
-    async def removal(self, *, assistant: str | None = None, conversation: str | None = None) -> list[Change]:
-        """What deletes all documents of an assistant or of a conversation. Stale when one of them changes meanwhile.
+    async def removal(self, *, assistant: str) -> list[Change]:
+        """What deletes all documents of an assistant. Stale when one of them changes meanwhile.
 
         Those that are being read are dropped at once.
 
-        Apply it with the deletion of the assistant or conversation, at the version that it had before: a document that
-        is added meanwhile raises that version.
+        Apply it with the deletion of the assistant, at the version that it had before: a document that is added
+        meanwhile raises that version.
         """
-        scope = scope_of(assistant=assistant, conversation=conversation)
-        documents = await self._all((scope,))
-        if not documents:
-            return []
-        owner = documents[0].owner
-        where: tuple[Condition, ...] = (("owner", (owner,)), ("scope", (scope,)))
+        documents = await documents_in(self._store, [scope_of(assistant=assistant)])
         for d in documents:
-            self._jobs.drop(_line(d.id))
-        changes: list[Change] = [Delete(DOCUMENT.name, d.id, d.version) for d in documents]
-        changes += [Purge(kind.name, where) for kind in (CHUNK, VECTORS)]
-        for first in range(0, len(documents), PAGE):
-            changes.append(_jobs_purge(owner, [d.id for d in documents[first : first + PAGE]]))
-        return [*changes, *await blobs.released(self._store, owner, [d.sha256 for d in documents])]
+            self._jobs.drop(line_of(d.id))
+        return await removed(self._store, documents)
+
+    async def drop(self, conversation: str) -> None:
+        """Stop reading documents of a conversation that is about to be deleted with them."""
+        pending = await documents_in(self._store, [scope_of(conversation=conversation)], status=UNREAD)
+        for d in pending:
+            self._jobs.drop(line_of(d.id))
 
     async def copy(self, source: Assistant, target: Assistant) -> int:
         """Give an assistant of the same owner copies of another's indexed documents; returns how many.
@@ -224,7 +214,8 @@ class Documents:
         left out. Raises NotFound when the target is deleted meanwhile.
         """
         copied = 0
-        for document in await self._all((scope_of(assistant=source.id),), owner=source.owner, status=("indexed",)):
+        scope = scope_of(assistant=source.id)
+        for document in await documents_in(self._store, [scope], owner=source.owner, status=("indexed",)):
             copied += await self._copied(document.id, target)
         return copied
 
@@ -258,26 +249,6 @@ class Documents:
         suffix = suffix_of(name)
         return suffix in self._extractors or suffix not in MEDIA or (self._sees and suffix in IMAGES)
 
-    async def _all(
-        self, scopes: Sequence[str], *, owner: str | None = None, status: Sequence[str] = ()
-    ) -> list[Document]:
-        """Oldest first. Ids of assistants and conversations are nobody's twice: a scope has one owner."""
-        where: list[Condition] = [("scope", scopes)]
-        if owner is not None:
-            where.append(("owner", (owner,)))
-        if status:
-            where.append(("status", status))
-        found: list[Document] = []
-        after: tuple[str, str] | None = None
-        while scopes:
-            query = Query(kind=DOCUMENT.name, where=tuple(where), order=("created",), after=after, limit=PAGE)
-            page = await self._store.find(query)
-            found += [document_of(record) for record in page]
-            if len(page) < PAGE:
-                break
-            after = (page[-1].doc["created"], page[-1].id)
-        return found
-
     async def _copied(self, id: str, target: Assistant) -> bool:
         """False when there is no such document any more."""
         who = Identity(user=target.owner)
@@ -297,18 +268,6 @@ class Documents:
             return True
 
         return await retrying(attempt)
-
-
-def _scope(document: Document) -> str:
-    return scope_of(assistant=document.assistant, conversation=document.conversation)
-
-
-def _line(document: str) -> str:
-    return f"document {document}"
-
-
-def _jobs_purge(owner: str, documents: Sequence[str]) -> Purge:
-    return Purge(JOB.name, (("line", tuple(_line(id) for id in documents)), ("owner", (owner,))))
 
 
 def _listed(extractors: Mapping[str, Extractor]) -> str:

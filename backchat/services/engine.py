@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 
 import structlog
 
 from backchat.domain.conversation import Conversation
-from backchat.domain.message import Message, ToolCall, Usage
+from backchat.domain.message import Message, ToolCall
 from backchat.domain.recipe import Recipe
 from backchat.domain.run import ReasoningDelta, Run, RunStatus, StatusNote, TextDelta, ToolCalled
 from backchat.errors import (
@@ -28,54 +28,25 @@ from backchat.errors import (
 )
 from backchat.ports.memory import MemoryStrategy
 from backchat.ports.metrics import Meter
-from backchat.ports.providers import Finish, ModelRequest, PromptMessage, ProviderEvent, UsageReport
+from backchat.ports.providers import Finish, ModelRequest, ProviderEvent, UsageReport
 from backchat.ports.storage import Change, RecordStore
+from backchat.services.answering import Answering
 from backchat.services.corrections import MOST, correction, told_apart, unfit
 from backchat.services.endings import Ending, Said, failure_of, unclaimed
 from backchat.services.grounding import CITE, Grounding, Grounds
 from backchat.services.jobs import Job, Jobs, job_put
+from backchat.services.live_runs import LiveRun
 from backchat.services.memories import Memories
 from backchat.services.paths import Path
 from backchat.services.prompts import prompt_messages
 from backchat.services.providers import Configured, Providers
 from backchat.services.runlog import events_purge
-from backchat.services.runs import LiveRun, RunTimes
+from backchat.services.runs import RunTimes
 from backchat.services.runstate import run_of
 from backchat.services.stored import conversation_of
 from backchat.services.titles import Titles
 
 log = structlog.get_logger(source=__name__)
-
-
-@dataclass(slots=True)
-class Answering:
-    """Who answers, and what the provider reported; changes while the answer comes in.
-
-    usage   of the current call;  ``spent`` of the calls before it, whose tool calls had to be corrected
-    asked   what the model was told of its unfit tool calls, ``corrected`` times;  ``calls`` the current, unchecked ones
-    """
-
-    provider: str
-    model: str
-    started: float
-    usage: Usage | None = None
-    spent: Usage | None = None
-    finish: str = "stop"
-    begun: bool = False
-    asked: list[PromptMessage] = field(default_factory=list)
-    corrected: int = 0
-    calls: list[ToolCall] = field(default_factory=list)
-    waits: bool = False
-
-    def again(self) -> None:
-        """The model is asked once more."""
-        self.spent, self.usage = self.used, None
-        self.calls = []
-        self.corrected += 1
-
-    @property
-    def used(self) -> Usage | None:
-        return self.spent + self.usage if self.spent and self.usage else self.usage or self.spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

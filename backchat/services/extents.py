@@ -6,7 +6,7 @@ before its children, and a message without one is a root, of which there may be 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -22,12 +22,21 @@ def rooted(messages: Sequence[Message]) -> list[Message]:
 
     A deleted message may have been stored again since: its id then stands after its children, and is not their parent.
     """
-    seen: set[str] = set()
-    found: list[Message] = []
-    for m in messages:
-        found.append(m if m.parent is None or m.parent in seen else replace(m, parent=None))
-        seen.add(m.id)
-    return found
+    return Rooting().next(messages)
+
+
+class Rooting:
+    """``rooted`` for a tree that comes in pieces."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def next(self, messages: Iterable[Message]) -> list[Message]:
+        found: list[Message] = []
+        for m in messages:
+            found.append(m if m.parent is None or m.parent in self._seen else replace(m, parent=None))
+            self._seen.add(m.id)
+        return found
 
 
 def reached(messages: Sequence[Message], target: str, extent: Extent) -> list[Message]:

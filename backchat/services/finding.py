@@ -15,6 +15,10 @@ from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of, mes
 Place = tuple[str, str]
 """Of a hit among the others: when it was created, as it is stored, and its id."""
 
+GROWTH = 4
+MOST = 1000
+"""When most hits are in conversations that no list shows, each look takes so many times more of them, up to so many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -32,6 +36,7 @@ async def found_words(
     Those of conversations that no list shows are left out. The page is full if there are enough others.
     """
     hits: list[tuple[Found, Place]] = []
+    size = limit + 1
     while words and len(hits) <= limit:
         query = Query(
             kind=MESSAGE.name,
@@ -40,7 +45,7 @@ async def found_words(
             order=("created",),
             descending=True,
             after=after,
-            limit=limit + 1,
+            limit=size,
         )
         page = await store.find(query)
         shown = await _shown(store, owner, page, now)
@@ -52,6 +57,7 @@ async def found_words(
         if len(page) < query.limit:
             break
         after = _place(page[-1])
+        size = max(size, min(GROWTH * size, MOST))
     more = len(hits) > limit
     hits = hits[:limit]
     return [found for found, _ in hits], hits[-1][1] if more and hits else None

@@ -11,13 +11,15 @@ from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention
 from backchat.domain.message import Image, Message
-from backchat.errors import NotFound
+from backchat.errors import NotFound, StaleWrite
 from backchat.ports.storage import Change, Put, RecordStore, Require
 from backchat.services.assistant_records import ASSISTANT
 from backchat.services.conversations import Conversations, required
 from backchat.services.extents import Extent, begun_at, reached
 from backchat.services.retrying import retrying
-from backchat.services.stored import CONVERSATION, conversation_put, message_put
+from backchat.services.stored import CONVERSATION, conversation_of, conversation_put, message_put
+from backchat.services.tag_records import Tag, tag_put
+from backchat.services.tagging import tags_for
 from backchat.services.tree_copies import Renamed, copied_documents, copied_images, copied_messages
 from backchat.services.tree_reading import tree_of
 
@@ -98,8 +100,9 @@ class Forks:
             changes: list[Change] = [Require(CONVERSATION.name, source.id), *required(conversation.assistant)]
             if own:
                 documents, more = await copied_documents(self.store, source, conversation.id, self.new_id)
-                changes += more
-
+                tags = await self._tags(source)
+                conversation = replace(conversation, tags=tuple([tag.tag for tag in tags]))
+                changes += [*more, *map(tag_put, tags)]
             made = await asyncio.to_thread(self._made, who, conversation.id, messages, documents)
             last = made.ids.messages.get(target) if target is not None else None
             conversation = replace(
@@ -126,8 +129,20 @@ class Forks:
                 return conversation, messages
             conversation = again
 
+    async def _tags(self, source: Conversation) -> list[Tag]:
+        """The tags that the source has now: they may have other names than in the snapshot. Raises NotFound."""
+        record = await self.store.get(CONVERSATION.name, source.id)
+        if record is None:
+            raise NotFound("conversation not found")
+        tags = await tags_for(self.store, source.owner, conversation_of(record).tags, self.now(), self.new_id)
+        if not all(tag.version for tag in tags):
+            again = await self.store.get(CONVERSATION.name, source.id)
+            if again is None or again.version != record.version:
+                raise StaleWrite("a tag was renamed or deleted meanwhile")
+        return tags
+
     def _conversation(self, who: Identity, source: Conversation, title: str | None) -> Conversation:
-        """The copy without its messages."""
+        """The copy without its messages and tags."""
         now, name = self.now(), source.title if title is None else title
         own = who.user == source.owner
         empty = Conversation(
@@ -147,7 +162,6 @@ class Forks:
             archived_at=source.archived_at,
             pinned=source.pinned,
             temporary=source.temporary,
-            tags=source.tags,
             options=source.options,
             metadata=source.metadata,
         )

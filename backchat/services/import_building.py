@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha1, sha256
+from types import MappingProxyType
 from uuid import UUID
 
 import orjson
+import uuid_utils
 
 from backchat.domain.conversation import Conversation, given_title
 from backchat.domain.limits import Retention
@@ -17,13 +19,20 @@ from backchat.domain.message import Foreign, Image, Message, MessageStatus, Part
 from backchat.ports.importing import SourceConversation
 from backchat.ports.providers import ImageData
 from backchat.ports.storage import Put
-from backchat.services.files import file_puts
+from backchat.services.files import FILE, file_puts
 from backchat.services.import_trees import Node, ordered, sane
 from backchat.services.storable import storable, whole
-from backchat.services.stored import conversation_put, message_put, part_doc
+from backchat.services.stored import MESSAGE, conversation_put, message_put, part_doc
+from backchat.services.tag_records import fitting
 
 _IDS = UUID("8f3c5f0e-6f0b-5d0a-9d55-1c1a6f3b7c21")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _OWN = re.compile(r"[0-9A-Za-z._-]{1,128}")
+"""What may be the id of a message, and the name of a channel."""
+MOST = 3
+"""Ids that are derived for a thing while others have them."""
+Choice = Mapping[tuple[str, str], str]
+"""Ids by the kinds and ids in whose place they are."""
 _ENDED: Mapping[MessageStatus, MessageStatus] = {"running": "interrupted", "waiting": "interrupted"}
 
 
@@ -39,15 +48,16 @@ class Origin:
 class Built:
     """A conversation as it is stored if there is nothing of it yet.
 
-    exact   it has the ids of its source, which may be taken by others; ``otherwise`` is the id that it has else
     images  of each message that has some, by its id: their ids and bytes
+    homes   the ids under which it may be stored already, the likeliest first; ``names`` those that it may get, the best
+            first. Others may have any of them.
     """
 
     conversation: Conversation
     messages: Sequence[Message]
     images: Mapping[str, Sequence[tuple[str, ImageData]]]
-    exact: bool
-    otherwise: str
+    homes: Sequence[str]
+    names: Sequence[str]
 
     def changes(self) -> list[Put]:
         """What stores it anew. Takes as long as it is large."""
@@ -58,9 +68,10 @@ class Built:
         puts: list[Put] = []
         for message in messages:
             puts.append(_cleaned(message_put(message)))
-            place = replace(conversation, next_seq=message.seq)
-            for id, image in self.images.get(message.id, ()):
-                puts += file_puts(id, place, image, message.created_at)
+            if images := self.images.get(message.id):
+                place = replace(conversation, next_seq=message.seq)
+                for id, image in images:
+                    puts += file_puts(id, place, image, message.created_at)
         return puts
 
 
@@ -75,29 +86,34 @@ def built(
     retention: Retention,
     now: datetime,
     *,
-    exact: bool,
-    taken: Collection[str] = (),
+    id: str | None = None,
+    choice: Choice = MappingProxyType({}),
 ) -> Built:
     """What a source is here: the same ids every time, so that it is found again.
 
-    With ``exact`` they are its own, if it has ids that can be; else they come from the owner, the importer, and what
-    the source is called there, or what is in it if it has no name.
+    They come from the owner, the importer, and what the source is called there, or what is in it if it has no name. An
+    ``exact`` one has its own, if that is a UUID. ``id`` is another one for the conversation; its messages and images
+    have their own ids where the conversation has, and others where ``choice`` says so.
     """
-    exact = exact and source.exact and _OWN.fullmatch(source.id or "") is not None
     nodes = ordered(source, now)
     name = _name(source, nodes) if source.id is None else source.id
     own = f"{origin.importer}:{name}"
-    otherwise = derived(origin.owner, own)
-    id = name if exact else otherwise
+    names = [derived(origin.owner, own), *[derived(origin.owner, own, "", str(n)) for n in range(2, MOST + 1)]]
+    homes = names
+    if source.id is not None and _OWN.fullmatch(source.id) is not None:
+        homes = [names[0], source.id, *names[1:]]
+        if source.exact and _UUID.fullmatch(source.id) is not None:
+            names = [source.id, *names]
+    id = id or names[0]
+    is_own = id == source.id
 
-    def is_own(what: str) -> bool:
-        return exact and what not in taken and _OWN.fullmatch(what) is not None
+    def id_of(kind: str, what: str, *names: str) -> str:
+        fits = is_own and _OWN.fullmatch(what) is not None
+        wished = what if fits else derived(origin.owner, own, *names)
+        return choice.get((kind, wished), wished)
 
-    def id_of(what: str) -> str:
-        return what if is_own(what) else derived(origin.owner, own, what)
-
-    seqs = {node.message.id: seq for seq, node in enumerate(nodes, 1)}
-    ids = {name: id_of(name) for name in seqs}
+    seqs = {node.name: seq for seq, node in enumerate(nodes, 1)}
+    ids = {name: id_of(MESSAGE.name, name, name) for name in seqs}
     images: dict[str, list[tuple[str, ImageData]]] = {}
     messages: list[Message] = []
     held: set[str] = set()
@@ -110,22 +126,22 @@ def built(
                 if data is None:
                     parts.append(Foreign({"type": "image", "file": part.file, "mime": part.mime}))
                     continue
-                file = part.file if is_own(part.file) else derived(origin.owner, own, "file", part.file)
+                file = id_of(FILE.name, part.file, "file", part.file)
                 if file not in held:
                     held.add(file)
-                    images.setdefault(ids[m.id], []).append((file, ImageData(part.mime, data)))
+                    images.setdefault(ids[node.name], []).append((file, ImageData(part.mime, data)))
                 part = Image(file, part.mime)
             parts.append(part)
         messages.append(
             Message(
-                id=ids[m.id],
+                id=ids[node.name],
                 conversation=id,
                 owner=origin.owner,
-                seq=seqs[m.id],
+                seq=seqs[node.name],
                 role=m.role,
                 parts=tuple(parts),
                 created_at=node.created_at,
-                parent=ids[node.parent.message.id] if node.parent is not None else None,
+                parent=ids[node.parent.name] if node.parent is not None else None,
                 status=_ENDED.get(m.status, m.status),
                 author=origin.owner if m.role == "user" else None,
                 provider=m.provider,
@@ -137,7 +153,7 @@ def built(
             )
         )
     conversation = _conversation(source, origin, id, own, messages, seqs, retention, now)
-    return Built(conversation, messages, images, exact, otherwise)
+    return Built(conversation, messages, images, homes, names)
 
 
 def _conversation(
@@ -160,7 +176,7 @@ def _conversation(
         title=(title if source.exact else given_title(title)) or source.untitled,
         created_at=created,
         updated_at=updated if source.exact else max(created, updated),
-        channel=source.channel,
+        channel=source.channel if _OWN.fullmatch(source.channel) else "import",
         leaf=messages[leaf - 1].id if messages else None,
         next_seq=len(messages) + 1,
         messages=len(messages),
@@ -168,17 +184,22 @@ def _conversation(
         archived_at=sane(source.archived_at),
         pinned=source.pinned,
         expires_at=retention.deadline(False, now),
-        tags=tuple(dict.fromkeys([whole(tag) for tag in source.tags])),
+        tags=fitting([whole(tag) for tag in source.tags]),
         source=own if len(own) <= 1000 else None,
         options=source.options,
         metadata=source.metadata,
     )
 
 
+def another(id: str, conversation: str, n: int) -> str:
+    """The n-th id, from 2, of what has this one in a conversation if nothing else has it."""
+    return derived(conversation, id, str(n))
+
+
 def derived(*names: str) -> str:
     """A UUID of version 5: the same for the same names."""
     digest = sha1(_IDS.bytes + "\0".join(names).encode("utf-8", "surrogatepass"), usedforsecurity=False)
-    return str(UUID(bytes=digest.digest()[:16], version=5))
+    return str(uuid_utils.UUID(bytes=digest.digest()[:16], version=5))
 
 
 def _name(source: SourceConversation, nodes: Sequence[Node]) -> str:

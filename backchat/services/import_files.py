@@ -5,18 +5,16 @@ from __future__ import annotations
 import codecs
 import io
 import lzma
-import re
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, BinaryIO
-
-import ijson
+from typing import IO, Any, BinaryIO
 
 from backchat.domain.limits import ImportLimits
 from backchat.errors import InvalidInput
-from backchat.ports.importing import Importer, Shape, SourceConversation, Unreadable
+from backchat.ports.importing import EntryTooLarge, Importer, Shape, SourceConversation, Unreadable
+from backchat.services.json_events import JsonEvents
 from backchat.services.zip_directory import check_directory
 
 CHUNK = 64 << 10
@@ -28,7 +26,8 @@ _ENCODINGS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+MOST_KEYS = 200
+"""Different keys that are looked at to say whose a file is."""
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError)
 
 
@@ -50,20 +49,33 @@ class Meter:
     """What has been read. ``since`` counts the bytes of JSON since the last entry, ``unpacked`` all of a zip file's.
 
     ``place`` is how far that is in the file that was given, in bytes. When it is ``stopped``, the next read fails.
+
+    What counts for a conversation is what was read for it, in pieces of ``CHUNK``: one of up to three pieces more than
+    is allowed may still be taken.
     """
 
     limits: ImportLimits
     since: int = 0
+    told: int = 0
     unpacked: int | None = None
     place: int = 0
     stopped: bool = False
 
     def count(self, size: int) -> None:
-        """Raises InvalidInput beyond a limit."""
+        """Raises InvalidInput beyond what a zip file may unpack to."""
         self.since += size
-        if self.since > self.limits.max_conversation + CHUNK:  # a part of what was read belongs to the entry before
-            raise InvalidInput(f"a conversation in the file is larger than {self.limits.max_conversation} bytes")
         self.unpack(size)
+
+    def check(self) -> None:
+        """Raises EntryTooLarge, once each time that so much was read without an entry."""
+        if self.since - self.told > self.limits.max_conversation + CHUNK:  # a part may belong to the entry before
+            self.told = self.since
+            raise EntryTooLarge(f"a conversation in the file is larger than {self.limits.max_conversation} bytes")
+
+    def entry(self) -> int:
+        """An entry was read; how many bytes that took."""
+        size, self.since, self.told = self.since, 0, 0
+        return size
 
     def unpack(self, size: int) -> None:
         """What is looked at only."""
@@ -117,11 +129,29 @@ class Unicode(io.RawIOBase):
             raise InvalidInput("the file is not in the encoding that its byte order mark says") from None
 
 
+class Checked(io.BufferedReader):
+    """A file that does not go on where ``check`` raises something; what was read before is not lost then."""
+
+    def __init__(self, raw: io.RawIOBase, check: Callable[[], None]) -> None:
+        super().__init__(raw, CHUNK)
+        self._check = check
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            return b"".join(iter(lambda: self.read(CHUNK), b""))
+        self._check()
+        return super().read(size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._check()
+        return super().readinto(buffer)
+
+
 def entries(file: BinaryIO, importers: Sequence[Importer], meter: Meter) -> Generator[Entry, None, None]:
     """What is in a file, which blocks; ``meter`` says how far it is. Raises InvalidInput for what cannot be read.
 
-    Of a zip file it is what the ``.json`` and ``.jsonl`` files in it have that are exports; one that breaks off is an
-    ``Unreadable`` after its entries, and the others are read all the same.
+    Of a zip file it is what the ``.json`` and ``.jsonl`` files in it have that are exports; one that breaks off, or is
+    no JSON, is an ``Unreadable`` after its entries, and the others are read all the same.
     """
     file.seek(0)
     begin = file.read(4)
@@ -130,7 +160,7 @@ def entries(file: BinaryIO, importers: Sequence[Importer], meter: Meter) -> Gene
         meter.unpacked = 0
         yield from _zipped(file, importers, meter)
     else:
-        importer = _recognised(_plain(file, meter.unpack), importers)
+        importer = _recognised(file, importers, meter)
         if importer is None:
             raise unknown(importers)
 
@@ -138,7 +168,8 @@ def entries(file: BinaryIO, importers: Sequence[Importer], meter: Meter) -> Gene
             meter.place += size
             meter.count(size)
 
-        yield from _read(importer, _plain(file, read), meter)
+        file.seek(0)
+        yield from _read(importer, file, read, meter)
 
 
 def unknown(importers: Sequence[Importer]) -> InvalidInput:
@@ -146,20 +177,10 @@ def unknown(importers: Sequence[Importer]) -> InvalidInput:
     return InvalidInput(f"the file is not the export of a product that is known here: {names}")
 
 
-def _plain(file: BinaryIO, read: Callable[[int], None]) -> BinaryIO:
-    file.seek(0)
-    return _buffered(file, read)
-
-
-def _buffered(file: IO[bytes], read: Callable[[int], None]) -> BinaryIO:
-    return io.BufferedReader(Unicode(file, read), CHUNK)
-
-
-def _read(importer: Importer, file: BinaryIO, meter: Meter) -> Iterator[Entry]:
-    meter.since = 0
-    for entry in importer.read(file):
-        yield Entry(importer, entry, meter.since)
-        meter.since = 0
+def _read(importer: Importer, file: IO[bytes], read: Callable[[int], None], meter: Meter) -> Iterator[Entry]:
+    meter.entry()
+    for found in importer.read(Checked(Unicode(file, read), meter.check)):
+        yield Entry(importer, found, meter.entry())
 
 
 def _zipped(file: BinaryIO, importers: Sequence[Importer], meter: Meter) -> Iterator[Entry]:
@@ -198,15 +219,14 @@ def _member(
     importer: Importer | None = None
     try:
         with _opened(archive, info) as member:
-            importer = _recognised(_buffered(member, meter.unpack), importers)
+            importer = _recognised(member, importers, meter)
         if importer is not None:
             with _opened(archive, info) as member:
-                yield from _read(importer, _buffered(member, read), meter)
+                yield from _read(importer, member, read, meter)
     except InvalidInput as error:
-        if meter.unpacked is not None and meter.unpacked > meter.limits.max_unpacked:
+        if meter.stopped or (meter.unpacked is not None and meter.unpacked > meter.limits.max_unpacked):
             raise
-        if importer is not None or isinstance(error, Damaged):
-            yield Entry(importer, Unreadable(None, f"{_short(info.filename)}: {error}"))
+        yield Entry(importer, Unreadable(None, f"{_short(info.filename)}: {error}"))
 
 
 def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
@@ -221,59 +241,59 @@ def _short(path: str) -> str:
     return name if len(name) <= 100 else f"\N{HORIZONTAL ELLIPSIS}{name[-99:]}"
 
 
-def _recognised(file: BinaryIO, importers: Sequence[Importer]) -> Importer | None:
-    """Whose file it is. Reads only as far as is needed to say so. Raises InvalidInput if it is no JSON until there."""
+class _Unknown(Exception):
+    """So much was read of a file, and it is nobody's."""
+
+
+def _recognised(file: IO[bytes], importers: Sequence[Importer], meter: Meter) -> Importer | None:
+    """Whose file it is. Reads only as far as is needed to say so, and no more than what a conversation may have.
+
+    Raises InvalidInput if it is no JSON until there.
+    """
+    left = meter.limits.max_conversation + CHUNK
+
+    def read(size: int) -> None:
+        nonlocal left
+        left -= size
+        meter.unpack(size)
+        if left < 0:
+            raise _Unknown
+
+    events = JsonEvents(io.BufferedReader(Unicode(file, read), CHUNK))
     try:
-        for shape in _shapes(file):
+        for shape in _shapes(events):
             for importer in importers:
                 if importer.recognises(shape):
                     return importer
-    except (ijson.JSONError, UnicodeDecodeError):
-        raise InvalidInput("the file is no JSON, and no zip of JSON files") from None
+    except _Unknown:
+        return None
+    if events.problem is not None:
+        raise InvalidInput("the file is no JSON, and no zip of JSON files")
     return None
 
 
-class _Harmless:
-    """A file without escaped surrogates, of which the parser refuses some that stand alone. Nobody looks at the texts.
-
-    What comes after ``\\u`` may be changed even where the backslash itself is escaped: it is JSON all the same.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._kept = file, b""
-
-    def read(self, size: int) -> bytes:
-        data, more = b"", size > 0
-        while more and not data:
-            chunk = self._file.read(size)
-            more = bool(chunk)
-            data = _SURROGATE.sub(rb"\\u0020", self._kept + chunk)
-            cut = data.rfind(b"\\", max(0, len(data) - 5)) if chunk else -1  # what may be the begin of one
-            self._kept = data[cut:] if cut >= 0 else b""
-            data = data[:cut] if cut >= 0 else data
-        return data
-
-
-def _shapes(file: BinaryIO) -> Iterator[Shape]:
-    """What is known of the first value of a file, while more and more is read of it."""
+def _shapes(events: JsonEvents) -> Iterator[Shape]:
+    """What is known of the first value of a file, whenever another of its keys is."""
     depth, level, keys = 0, 1, set[str]()
     is_array = False
-    for event, value in ijson.basic_parse(_Harmless(file), multiple_values=True, buf_size=CHUNK):
-        if event in ("start_map", "start_array"):
-            if depth == 0:
-                is_array = event == "start_array"
-                level = 2 if is_array else 1
-            depth += 1
-        elif event in ("end_map", "end_array"):
-            if depth == level or depth == 1:
-                break
-            depth -= 1
-        elif event == "map_key":
-            if depth == level:
-                keys.add(value)
-                yield Shape(is_array, frozenset(keys))
-        elif depth < level:  # a value that is no object, or an array of such
-            break
-    else:
-        return
-    yield Shape(is_array, frozenset(keys), whole=True)
+    while not events.ended:
+        for event, value in events.read():
+            if event in ("start_map", "start_array"):
+                if depth == 0:
+                    is_array = event == "start_array"
+                    level = 2 if is_array else 1
+                depth += 1
+            elif event in ("end_map", "end_array"):
+                if depth == level or depth == 1:
+                    yield Shape(is_array, frozenset(keys), whole=True)
+                    return
+                depth -= 1
+            elif event == "map_key":
+                if depth == level and value not in keys:
+                    keys.add(value)
+                    yield Shape(is_array, frozenset(keys))
+                    if len(keys) == MOST_KEYS:
+                        return
+            elif depth < level:  # a value that is no object, or an array of such
+                yield Shape(is_array, frozenset(keys), whole=True)
+                return

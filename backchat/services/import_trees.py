@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 
+import orjson
+
 from backchat.ports.importing import SourceConversation, SourceMessage
+from backchat.services.storable import storable
+from backchat.services.stored import part_doc
 
 STEP = timedelta(milliseconds=1)
 _LAST = datetime(9999, 1, 1, tzinfo=UTC)
@@ -15,8 +19,9 @@ _LAST = datetime(9999, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A message in its place. ``parent`` is a node before it."""
+    """A message in its place. ``name`` is its id, or another name if it shares that; ``parent`` is before it."""
 
+    name: str
     message: SourceMessage
     parent: Node | None
     created_at: datetime
@@ -25,15 +30,20 @@ class Node:
 def ordered(source: SourceConversation, now: datetime) -> list[Node]:
     """Every message once, in the order in which they get their seqs: by date, then by place in the file; parents first.
 
-    Of several with one id the first counts. A message whose parent is not there is a root; a circle is opened where it
-    closes. A message without a date, or with one that is not after its parent's, gets the moment after that. Those of
-    ``exact`` conversations keep their dates, and the order of the file. Takes n log n.
+    Of several with one id the first is the parent that others name, and one that says the same is left out. A message
+    whose parent is not there is a root; a circle is opened where it closes. A message without a date, or with one that
+    is not after its parent's, gets the moment after that. Those of ``exact`` conversations keep their dates, and the
+    order of the file. Takes n log n.
     """
-    messages = list({m.id: m for m in reversed(source.messages)}.values())[::-1]
-    parents = _parents(messages)
+    named = _named(source.messages)
+    messages = list(named.values())
+    names = list(named)
+    parents = _parents(names, messages)
     children: list[list[int]] = [[] for _ in messages]
     dates = [sane(m.created_at) for m in messages]
-    begun = sane(source.created_at) or next((d for d in dates if d is not None), None) or sane(now) or _LAST
+    first = next((d for d in dates if d is not None), None)
+    early = (sane(now) or _LAST) - len(messages) * STEP  # so that a chain of messages without dates ends in the past
+    begun = min(sane(source.created_at) or first or early, early)
     nodes: list[Node | None] = [None] * len(messages)
     found: list[Node] = []
     ready: list[tuple[datetime, int]] = []
@@ -46,7 +56,7 @@ def ordered(source: SourceConversation, now: datetime) -> list[Node]:
             date = parent.created_at if source.exact else parent.created_at + STEP
         elif date <= parent.created_at and not source.exact:
             date = parent.created_at + STEP
-        nodes[place] = Node(messages[place], parent, date)
+        nodes[place] = Node(names[place], messages[place], parent, date)
         heappush(ready, (_LAST if source.exact else date, place))
 
     for place, parent in enumerate(parents):
@@ -64,9 +74,34 @@ def ordered(source: SourceConversation, now: datetime) -> list[Node]:
     return found
 
 
-def _parents(messages: Sequence[SourceMessage]) -> list[int | None]:
+def _named(messages: Sequence[SourceMessage]) -> dict[str, SourceMessage]:
+    """By their ids; of several with one id the first has it, and others that say something else have other names."""
+    named: dict[str, SourceMessage] = {}
+    told: dict[str, set[bytes]] = {}
+    ids = {m.id for m in messages}
+    for m in messages:
+        if m.id not in named:
+            named[m.id] = m
+            continue
+        among = told[m.id] = told.get(m.id) or {said(named[m.id])}
+        if (says := said(m)) not in among:
+            among.add(says)
+            name = f"{m.id}\0{len(among)}"
+            while name in ids:
+                name += "\0"
+            named[name] = m
+    return named
+
+
+def said(m: SourceMessage) -> bytes:
+    """What it says, as bytes: the same for the same."""
+    date = m.created_at and m.created_at.isoformat()
+    return orjson.dumps(storable([m.id, m.parent, m.role, date, [part_doc(p) for p in m.parts]]))
+
+
+def _parents(names: Sequence[str], messages: Sequence[SourceMessage]) -> list[int | None]:
     """The place of each message's parent, without circles."""
-    places = {m.id: n for n, m in enumerate(messages)}
+    places = {name: n for n, name in enumerate(names)}
     parents = [places.get(m.parent) if m.parent is not None else None for m in messages]
     seen = [0] * len(messages)  # the walk that came by first
     for start in range(len(messages)):

@@ -15,16 +15,16 @@ from backchat.ports.importing import Importer, Unreadable
 from backchat.services.import_building import Origin
 from backchat.services.import_files import Entry, Meter, entries
 from backchat.services.import_records import Import, ImportProblem, ImportStatus
-from backchat.services.import_writing import Ready, Writing
+from backchat.services.import_writing import Ready, Stopped, Writing
 from backchat.services.storable import whole
 
 log = structlog.get_logger(source=__name__)
-PORTION = 256 << 10
-"""Bytes of JSON after which the thread hands over what it has read: each time costs a way there and back."""
-ON_THE_WAY = 2 << 20
-"""Bytes of JSON that are being stored at the same time; more of one conversation alone."""
-TOGETHER = 32
-"""Conversations that are being stored at the same time: they share commits."""
+PORTION, MANY = 256 << 10, 32
+"""Bytes of JSON, and conversations, after which the thread hands over what it has read: each time costs a way there and
+back."""
+ON_THE_WAY, TOGETHER = 32 << 10, 2
+"""Bytes of JSON, and conversations, that are being stored at the same time; one alone may have more. A store commits
+them at once, and what others write waits for that: each word of a reply. More of them do not make it faster."""
 MOST_PROBLEMS = 100
 TITLE = 200
 """Characters of a title that are repeated with a problem."""
@@ -43,7 +43,7 @@ class Step:
 class Work:
     """``at`` is how far it is; ``stop`` says as what it ends before its time.
 
-    ``changed`` is set, and then another one, when something new was stored about it. ``waiting``: for its turn.
+    ``changed`` is set, and then another one, when something new was stored about it; ``stopping`` when it is to stop.
     """
 
     at: Import
@@ -51,7 +51,7 @@ class Work:
     writing: Writing
     importers: Sequence[Importer]
     stop: ImportStatus | None = None
-    waiting: bool = False
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _index: int = 0
 
@@ -62,6 +62,7 @@ class Work:
         """Stop where it is."""
         self.stop = self.stop or status
         self.meter.stopped = True
+        self.stopping.set()
 
     async def run(self, file: BinaryIO) -> None:
         """Import all that is in the file. What goes wrong is in ``at``; only a store that fails raises."""
@@ -90,7 +91,7 @@ class Work:
         steps: list[Step] = []
         size = 0
         try:
-            while size < PORTION and len(steps) < TOGETHER:
+            while size < PORTION and len(steps) < MANY:
                 entry = next(reading, None)
                 if entry is None:
                     self.meter.place = self.at.size
@@ -101,7 +102,7 @@ class Work:
         except BackchatError as error:
             return steps, False, str(error)
         except Exception as error:  # an importer that fails must not take the server's other work with it
-            _told(error, "import.unreadable")
+            log.error("import.unreadable", **_place(error))
             return steps, False, "the file could not be read because of a fault of the server"
         return steps, True, None
 
@@ -114,7 +115,7 @@ class Work:
         try:
             return self.writing.prepare(found, origin)
         except Exception as error:  # one entry that is not understood leaves the others alone
-            _told(error, "import.unfit")
+            log.error("import.unfit", **_place(error))
             return Unreadable(found.title, "it could not be converted because of a fault of the server")
 
     async def _store(self, step: Step) -> None:
@@ -123,6 +124,8 @@ class Work:
             return
         try:
             added = await self.writing.write(step.what)
+        except Stopped:
+            pass
         except NotFound:
             self.end("cancelled")
         except InvalidInput as error:
@@ -148,7 +151,7 @@ async def _room(storing: dict[asyncio.Task[None], int]) -> None:
             task.result()
 
 
-def _told(error: Exception, event: str) -> None:
+def _place(error: Exception) -> dict[str, str | int | None]:
     """Where it happened, without what it says: that may be content."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    log.error(event, error=type(error).__name__, file=last.filename, line=last.lineno)
+    return {"error": type(error).__name__, "file": last.filename, "line": last.lineno}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from weakref import WeakValueDictionary
@@ -14,13 +14,20 @@ from backchat.errors import InvalidInput, NotFound, StaleWrite
 from backchat.ports.importing import SourceConversation
 from backchat.ports.storage import Change, Query, Record, RecordStore, Require
 from backchat.services.files import FILE
-from backchat.services.import_building import Built, Origin, built
+from backchat.services.import_building import MOST, Built, Choice, Origin, another, built
 from backchat.services.import_records import IMPORT
-from backchat.services.import_tags import missing_tags
-from backchat.services.retrying import retrying
 from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of, conversation_put
+from backchat.services.tag_records import tag_put
+from backchat.services.tagging import tags_for
 
 PAGE = 200
+ATTEMPTS = 50
+"""How often somebody else may get ahead with the same conversation, or the same tags."""
+TAKEN = "it cannot be stored: the ids that it could have are taken"
+
+
+class Stopped(Exception):
+    """The import ends before its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,16 @@ class Ready:
     changes: Sequence[Change]
 
 
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Which messages and images of it are there, or were: ``here``, by kind and id. ``choice`` is what their ids are
+    instead of what they would be, and those of others for which that is taken.
+    """
+
+    here: set[tuple[str, str]]
+    choice: dict[tuple[str, str], str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writing:
     """``id`` is that of the import: nothing is stored any more when its record is gone, as when its owner is."""
@@ -42,85 +59,104 @@ class Writing:
     retention: Retention
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    stopped: Callable[[], bool]
     turns: MutableMapping[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def prepare(
-        self, source: SourceConversation, origin: Origin, *, exact: bool = True, taken: Collection[str] = ()
+        self, source: SourceConversation, origin: Origin, *, id: str | None = None, choice: Choice | None = None
     ) -> Ready:
         """Takes as long as the conversation is large."""
-        made = built(source, origin, self.retention, self.now(), exact=exact, taken=taken)
+        made = built(source, origin, self.retention, self.now(), id=id, choice=choice or {})
         return Ready(source, origin, made, made.changes())
 
     async def write(self, ready: Ready) -> bool:
         """Store it, or what is new of it; False if all of it was there. What was changed here stays as it is.
 
-        Raises InvalidInput if it cannot be stored now, and NotFound if the import is gone.
+        Raises InvalidInput if it cannot be stored now, NotFound if the import is gone, and Stopped.
         """
+        # Of one that a file has twice the second finds what became of the first. Those with tags would make each other
+        # stale, again and again.
+        turn = "tags" if ready.built.conversation.tags else ready.built.homes[0]
+        async with self.turns.setdefault(turn, asyncio.Lock()):
+            for attempt in range(ATTEMPTS):
+                if self.stopped():
+                    raise Stopped
+                try:
+                    return await self._attempt(ready, again=attempt > 0)
+                except StaleWrite:
+                    if await self.store.get(IMPORT.name, self.id) is None:
+                        raise NotFound("import not found") from None
+        raise InvalidInput("it cannot be stored now: it is being changed all the time")
 
-        async def attempt() -> bool:
-            return await self._attempt(ready)
-
-        # Of one that a file has twice the second finds what became of the first.
-        async with self.turns.setdefault(ready.built.otherwise, asyncio.Lock()):
-            return await retrying(attempt)
-
-    async def _attempt(self, ready: Ready) -> bool:
-        if ready.built.exact:
-            ready = await self._free(ready)
-        made = ready.built
-        record = await self.store.get(CONVERSATION.name, made.conversation.id)
-        if record is None:
-            changes = ready.changes
-        else:
-            grown = await self._grown(made, conversation_of(record))
-            if not grown:
-                return False
-            changes = grown
-        tags = made.conversation.tags if record is None else ()
-        missing = await missing_tags(self.store, made.conversation.owner, tags, self.now(), self.new_id)
-        try:
-            await self.store.apply([Require(IMPORT.name, self.id), *changes, *missing])
-        except StaleWrite:
-            if await self.store.get(IMPORT.name, self.id) is None:
-                raise NotFound("import not found") from None
-            raise
+    async def _attempt(self, ready: Ready, *, again: bool) -> bool:
+        """Most of what is new gets the ids that it should; whether others have them is looked up when that failed."""
+        made, owner = ready.built, ready.origin.owner
+        known = {record.id: record for record in await self._found(CONVERSATION.name, made.homes)}
+        own = [known[id] for id in made.homes if id in known and known[id].doc["owner"] == owner]
+        there = conversation_of(own[0]) if own else None
+        id = there.id if there is not None else next((id for id in made.names if id not in known), None)
+        if id is None:
+            raise InvalidInput(TAKEN)
+        if id != made.conversation.id:
+            ready = await asyncio.to_thread(self.prepare, ready.source, ready.origin, id=id)
+        ids = Ids(set(), {})
+        if there is not None or again:
+            ids = await self._ids(ready.built, there)
+        if ids.choice:
+            ready = await asyncio.to_thread(self.prepare, ready.source, ready.origin, id=id, choice=ids.choice)
+        changes = ready.changes if there is None else await self._grown(ready.built, there, ids.here)
+        if not changes:
+            return False
+        names = ready.built.conversation.tags if there is None else ()
+        tags = await tags_for(self.store, owner, names, self.now(), self.new_id)
+        await self.store.apply([Require(IMPORT.name, self.id), *changes, *map(tag_put, tags)])
         return True
 
-    async def _free(self, ready: Ready) -> Ready:
-        """The same under ids that nothing else has: other ones, if it was stored under those before, or its own one or
-        one of its messages is taken. What there is of it under its own id keeps that.
+    async def _ids(self, made: Built, there: Conversation | None) -> Ids:
+        """Ids that nothing outside of the conversation has, and which are those of what is in it, or was."""
+        ids = Ids(set(), {})
+        home, is_there = made.conversation.id, there is not None
+        removed = set(there.removed) if there is not None else set()
+        files = [id for has in made.images.values() for id, _ in has]
+        for kind, wished in ((MESSAGE.name, [m.id for m in made.messages]), (FILE.name, files)):
+            free: dict[str, str] = {}
+            asked = {id: id for id in wished}
+            for n in range(2, MOST + 2):
+                found = {r.id: r.doc["conversation"] for r in await self._found(kind, list(asked.values()))}
+                for wish, id in asked.items():
+                    if is_there and (found.get(id) == home or (kind == MESSAGE.name and id in removed)):
+                        free[wish] = id
+                        ids.here.add((kind, id))
+                    elif id not in found:
+                        free.setdefault(wish, id)
+                # What is here may have another id, because another thing had its own at that time.
+                left = [w for w, id in asked.items() if (is_there and (kind, id) not in ids.here) or w not in free]
+                asked = {wish: another(wish, home, n) for wish in left}
+            if len(free) < len(set(wished)):
+                raise InvalidInput(TAKEN)
+            ids.choice.update({(kind, wish): id for wish, id in free.items() if id != wish})
+        return ids
+
+    async def _grown(self, made: Built, there: Conversation, here: set[tuple[str, str]]) -> list[Change]:
+        """What adds the messages that are new; nothing if there are none.
+
+        Those that were deleted here are not new, and what follows one of them follows what that did. The active path
+        goes on to what is new if it goes on there, unless a reply is being made on it.
         """
-        made, c = ready.built, ready.built.conversation
-
-        async def rebuilt(*, exact: bool, taken: Collection[str] = ()) -> Ready:
-            return await asyncio.to_thread(self.prepare, ready.source, ready.origin, exact=exact, taken=taken)
-
-        if await self.store.get(CONVERSATION.name, made.otherwise) is not None:
-            return await rebuilt(exact=False)
-        record = await self.store.get(CONVERSATION.name, c.id)
-        if record is not None and record.doc["owner"] != c.owner:
-            return await rebuilt(exact=False)
-        messages = await self._found(MESSAGE.name, [m.id for m in made.messages])
-        files = await self._found(FILE.name, [id for has in made.images.values() for id, _ in has])
-        taken = {found.id for found in (*messages, *files) if found.doc["conversation"] != c.id}
-        return await rebuilt(exact=record is not None, taken=taken) if taken else ready
-
-    async def _grown(self, made: Built, there: Conversation) -> list[Change]:
-        """What adds the messages that are not there yet; nothing if there are none.
-
-        The active path goes on to what is new if it goes on there, unless a reply is being made on it.
-        """
-        if there.expires_at is not None and there.expires_at < self.now():
+        now = self.now()
+        if there.expires_at is not None and there.expires_at < now:
             raise InvalidInput("it was imported before, and is being deleted because its time is over")
-        present = await self._ids(MESSAGE.name, [m.id for m in made.messages])
-        fresh = [m for m in made.messages if m.id not in present]
+        fresh = [m for m in made.messages if (MESSAGE.name, m.id) not in here]
         if not fresh:
             return []
-        files = await self._ids(FILE.name, [id for m in fresh for id, _ in made.images.get(m.id, ())])
-        fresh = [replace(m, seq=seq) for seq, m in enumerate(fresh, there.next_seq)]
+        gone = set(there.removed)
+        places: dict[str | None, str | None] = {None: None}
+        for m in made.messages:
+            places[m.id] = places[m.parent] if m.id in gone else m.id
+        fresh = [replace(m, seq=seq, parent=places[m.parent]) for seq, m in enumerate(fresh, there.next_seq)]
         leaf = there.leaf
         if there.active_run is None and (leaf is None or leaf in _path(made)):
-            leaf = made.conversation.leaf
+            leaf = places[made.conversation.leaf] or leaf
         conversation = replace(
             there,
             updated_at=max(there.updated_at, made.conversation.updated_at),
@@ -128,16 +164,11 @@ class Writing:
             next_seq=there.next_seq + len(fresh),
             messages=there.messages + len(fresh),
             characters=there.characters + sum([len(m.text) for m in fresh]),
-            expires_at=made.conversation.expires_at,
+            expires_at=self.retention.deadline(there.temporary, now),
         )
-        fitting = replace(
-            made, images={m: [(id, data) for id, data in has if id not in files] for m, has in made.images.items()}
-        )
-        puts = await asyncio.to_thread(fitting.message_puts, conversation, fresh)
+        images = {m: [(id, data) for id, data in has if (FILE.name, id) not in here] for m, has in made.images.items()}
+        puts = await asyncio.to_thread(replace(made, images=images).message_puts, conversation, fresh)
         return [conversation_put(conversation), *puts]
-
-    async def _ids(self, kind: str, ids: Sequence[str]) -> set[str]:
-        return {record.id for record in await self._found(kind, ids)}
 
     async def _found(self, kind: str, ids: Sequence[str]) -> list[Record]:
         """Those of the records that there are."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import BinaryIO
@@ -15,17 +16,17 @@ import structlog
 from backchat.domain.identity import Identity
 from backchat.domain.limits import ImportLimits, Retention
 from backchat.domain.times import stamp
-from backchat.errors import Draining, StaleWrite, TooLarge
+from backchat.errors import BackchatError, Draining, RateLimited, StaleWrite, TooLarge
 from backchat.ports.importing import Importer
-from backchat.ports.storage import Purge, Range, RecordStore
+from backchat.ports.storage import Delete, Purge, Range, RecordStore
 from backchat.services.access import owned
 from backchat.services.import_files import Meter
-from backchat.services.import_records import IMPORT, Import, ImportStatus, import_of, import_put
+from backchat.services.import_records import IMPORT, Import, import_of, import_put
 from backchat.services.import_work import Work
 from backchat.services.import_writing import Writing
-from backchat.services.jobs import Slots
 from backchat.services.retrying import retrying
 from backchat.services.runstate import WORKER
+from backchat.services.slots import Slots
 from backchat.services.storable import whole
 
 log = structlog.get_logger(source=__name__)
@@ -34,6 +35,8 @@ TICK = 0.5
 PATIENCE = 5.0
 """Seconds that a cancellation waits for the end."""
 ATTEMPTS = 5
+MOST_AT_ONCE, RETRY = 5, 10
+"""Imports of a user that a process has not ended, and the seconds after which a further one may try again."""
 NAME = 255
 
 
@@ -61,6 +64,7 @@ class Imports:
         self._retention, self._worker, self._now, self._new_id = retention, worker, now, new_id
         self._slots = Slots(limits.at_once)
         self._live: dict[str, Live] = {}
+        self._begun = Counter[str]()
         self._closed = False
 
     async def __aenter__(self) -> Imports:
@@ -72,15 +76,20 @@ class Imports:
         self._closed = True
         running = list(self._live.values())
         for live in running:
-            _end(live, "interrupted")
+            live.work.end("interrupted")
         await asyncio.gather(*[live.task for live in running], return_exceptions=True)
 
     async def begin(self, who: Identity, file: BinaryIO, *, name: str) -> Import:
         """Start to import a file, which this then owns and closes. It need not be JSON: problems are in the result.
 
-        Raises TooLarge and Draining.
+        Raises TooLarge, Draining, and RateLimited for one who has as many at work or waiting as are taken.
         """
+        self._begun[who.user] += 1  # at once, for others of the same user begin at the same time
         try:
+            if self._begun[who.user] > MOST_AT_ONCE:
+                raise RateLimited(
+                    f"you have {MOST_AT_ONCE} imports that have not ended; wait until one has", retry_after=RETRY
+                )
             size = await asyncio.to_thread(file.seek, 0, os.SEEK_END)
             if size > self.limits.max_size:
                 raise TooLarge(f"the file is larger than {self.limits.max_size} bytes", field="file")
@@ -96,12 +105,24 @@ class Imports:
                 created_at=now,
             )
             await self._store.apply([self._old(), import_put(begun, now)])
+            if self._closed:  # meanwhile
+                await self._store.apply([Delete(IMPORT.name, begun.id)])
+                raise Draining("the server is shutting down")
         except BaseException:
+            self._begun[who.user] -= 1
             await asyncio.to_thread(file.close)
             raise
         begun = replace(begun, version=1)
-        writing = Writing(store=self._store, id=begun.id, retention=self._retention, now=self._now, new_id=self._new_id)
-        work = Work(begun, Meter(self.limits), writing, self._importers)
+        meter = Meter(self.limits)
+        writing = Writing(
+            store=self._store,
+            id=begun.id,
+            retention=self._retention,
+            now=self._now,
+            new_id=self._new_id,
+            stopped=lambda: meter.stopped,
+        )
+        work = Work(begun, meter, writing, self._importers)
         self._live[begun.id] = Live(work, asyncio.create_task(self._run(work, file)))
         return begun
 
@@ -152,7 +173,7 @@ class Imports:
         if found.status != "running":
             return found
         if (live := self._live.get(id)) is not None:
-            _end(live, "cancelled")
+            live.work.end("cancelled")
         else:
             await retrying(lambda: self._ask(who, id))
         return await self.ended(who, id, PATIENCE)
@@ -168,14 +189,9 @@ class Imports:
         over = asyncio.Event()
         telling = asyncio.create_task(self._tell(work, over))
         try:
-            if work.stop is None:
-                work.waiting = True
-                async with self._slots.one(work.at.owner, work.at.size):
-                    work.waiting = False
+            async with self._turn(work) as is_mine:
+                if is_mine:
                     await work.run(file)
-        except asyncio.CancelledError:  # before its turn came
-            if work.stop is None:
-                raise
         except Exception:
             log.exception("import.failed")
             work.at = replace(work.at, status="failed", problem="the storage does not answer")
@@ -184,6 +200,27 @@ class Imports:
             await telling
             await asyncio.to_thread(file.close)
             await self._ended(work)
+
+    @asynccontextmanager
+    async def _turn(self, work: Work) -> AsyncIterator[bool]:
+        """Wait for it; False if the work is stopped before."""
+        slot = self._slots.one(work.at.owner, work.at.size)
+        entering = asyncio.create_task(slot.__aenter__())
+        stopping = asyncio.create_task(work.stopping.wait())
+        try:
+            await asyncio.wait((entering, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            entering.cancel()
+            with suppress(asyncio.CancelledError):
+                await entering
+        if entering.cancelled():
+            yield False
+            return
+        try:
+            yield work.stop is None
+        finally:
+            await slot.__aexit__(None, None, None)
 
     async def _ended(self, work: Work) -> None:
         at = work.now()
@@ -194,6 +231,7 @@ class Imports:
                 break
             await asyncio.sleep(TICK)
         del self._live[work.at.id]
+        self._begun[work.at.owner] -= 1
         work.changed.set()
 
     async def _tell(self, work: Work, over: asyncio.Event) -> None:
@@ -203,9 +241,23 @@ class Imports:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK):
                     await over.wait()
-            if not over.is_set() and replace(work.now(), version=0) != replace(told, version=0):
+            if over.is_set():
+                return
+            if replace(work.now(), version=0) != replace(told, version=0):
                 told = work.now()
                 await self._told(work)
+            else:
+                await self._look(work)
+
+    async def _look(self, work: Work) -> None:
+        """Whether another process has asked for its end, or it is gone."""
+        try:
+            record = await self._store.get(IMPORT.name, work.at.id)
+        except BackchatError as error:  # it is looked at again
+            log.warning("import.not_looked_at", error=type(error).__name__)
+            return
+        if record is None or import_of(record).cancelled:
+            work.end("cancelled")
 
     async def _told(self, work: Work) -> bool:
         """Write down how far it is. A store that fails now may answer the next time."""
@@ -236,9 +288,3 @@ class Imports:
 
     def _old(self) -> Purge:
         return Purge(IMPORT.name, ranges=(Range("expires", high=stamp(self._now())),))
-
-
-def _end(live: Live, status: ImportStatus) -> None:
-    live.work.end(status)
-    if live.work.waiting:
-        live.task.cancel()

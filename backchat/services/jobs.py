@@ -8,9 +8,8 @@ are taken over by another one, or by the next start (``backchat.services.workers
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -18,6 +17,8 @@ import structlog
 
 from backchat.errors import BackchatError, Internal, NotConfigured, StaleWrite, Unavailable
 from backchat.ports.storage import Change, Delete, Kind, Put, Query, Record, RecordStore
+from backchat.services.paging import all_found
+from backchat.services.slots import Slots
 
 log = structlog.get_logger(source=__name__)
 
@@ -94,44 +95,6 @@ def job_of(record: Record) -> Job:
         attempts=d["attempts"],
         version=record.version,
     )
-
-
-class Slots:
-    """How many jobs of a topic are worked on at the same time.
-
-    The next one is of whoever has the fewest at work, and of theirs the lightest: somebody may be waiting for it.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._free = count
-        self._at_work: Counter[str] = Counter()
-        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
-
-    @asynccontextmanager
-    async def one(self, owner: str, weight: int) -> AsyncIterator[None]:
-        """Wait for a slot and hold it."""
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append((owner, weight, turn))
-        self._next()
-        try:
-            await turn
-            yield
-        finally:
-            if turn.done() and not turn.cancelled():
-                self._at_work[owner] -= 1
-                self._free += 1
-            else:
-                self._waiting.remove((owner, weight, turn))
-            self._next()
-
-    def _next(self) -> None:
-        while self._free and self._waiting:
-            chosen = min(self._waiting, key=lambda waits: (self._at_work[waits[0]], waits[1]))
-            self._waiting.remove(chosen)
-            owner, _, turn = chosen
-            self._free -= 1
-            self._at_work[owner] += 1
-            turn.set_result(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,14 +175,8 @@ class Jobs:
 
     async def idle(self) -> Sequence[Job]:
         """The jobs that this process does not work on."""
-        found: list[Job] = []
-        last: tuple[str] | None = None
-        while True:
-            page = await self._store.find(Query(kind="job", after=last, limit=PAGE))
-            found += [job_of(record) for record in page if record.id not in self._tasks]
-            if len(page) < PAGE:
-                return found
-            last = (page[-1].id,)
+        found = await all_found(self._store, Query(kind="job", limit=PAGE))
+        return [job_of(record) for record in found if record.id not in self._tasks]
 
     async def adopt(self, idle: Sequence[Job], is_dead: Callable[[str], bool]) -> int:
         """Take over those of dead processes, and those of this one that nobody has started; returns how many.

@@ -2,8 +2,8 @@
 
 Two ways lead to them. With words that are in few messages: find those messages, and take their conversations in the
 order of the list. With words that are in very many, as soon as a user has written a lot, that is slow, but then the
-list itself has them near its beginning: look through it until the page is full. So this comes first, for as long as it
-seems to get there. Both find the same.
+list itself has them near its beginning: look through it until the page is full. Which of both it is shows at the
+beginning of the list, and if that has few, in how many there are of them in all. Both find the same.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from backchat.services.stored import CONVERSATION, MESSAGE
 
 LOOK = 50
 """Messages at the beginning of a conversation that are looked through."""
-ROUND = 1
-FAR = 8
-"""Conversations, as multiples of what is wanted: that are looked through at a time, and at most."""
+FAR = 6
+"""Conversations that are looked through at most, as a multiple of what is wanted; and of how many one must be found."""
+DEEP = 8
+"""The same multiple, when few are found at first although there are many."""
+SOME = 2500
+"""Conversations: so many that have the words are many."""
 LEAST = 20
-"""Conversations that are looked through at a time, if that is more."""
+"""Conversations that are looked through at a time, if that is more than what is wanted."""
 VOLUME = 1_000_000
 """Characters in the messages that are looked through."""
 ALL = 1 << 40
@@ -30,28 +33,39 @@ ALL = 1 << 40
 
 async def searched(store: RecordStore, query: Query, sought: str) -> Sequence[Record]:
     """What ``store.find(query)`` gives, but only conversations with all of the words. It must say whose they are."""
-    found = await _looked_through(store, query, sought)
+    found = await _looked_through(store, query, sought, FAR, sparse=FAR)
     if found is not None:
         return found
-    hits = await _hits(store, dict(query.where)["owner"], sought)
+    owner = dict(query.where)["owner"]
+    hits = await _hits(store, owner, sought, SOME)
+    if hits is None:
+        found = await _looked_through(store, query, sought, DEEP, sparse=None)
+        if found is not None:
+            return found
+        hits = await _hits(store, owner, sought, ALL) or []
     return await store.find(replace(query, where=(*query.where, ("id", hits)))) if hits else []
 
 
-async def _hits(store: RecordStore, owner: Sequence[Scalar], sought: str) -> Sequence[Scalar]:
-    """The ids of all the conversations of the owner that have the words."""
+async def _hits(store: RecordStore, owner: Sequence[Scalar], sought: str, limit: int) -> Sequence[Scalar] | None:
+    """The ids of all the conversations of the owner that have the words; None if there may be more than the limit."""
     where = (("owner", owner),)
     of_messages, of_titles = await asyncio.gather(
-        store.values(Query(kind=MESSAGE.name, where=where, words=sought, limit=ALL), "conversation"),
-        store.values(Query(kind=CONVERSATION.name, where=where, words=sought, limit=ALL), "id"),
+        store.values(Query(kind=MESSAGE.name, where=where, words=sought, limit=limit), "conversation"),
+        store.values(Query(kind=CONVERSATION.name, where=where, words=sought, limit=limit), "id"),
     )
-    return [*{*of_messages, *of_titles}]
+    return None if limit in (len(of_messages), len(of_titles)) else [*{*of_messages, *of_titles}]
 
 
-async def _looked_through(store: RecordStore, query: Query, sought: str) -> list[Record] | None:
-    """The same by looking at the conversations one after the other; None if that does not end soon."""
+async def _looked_through(
+    store: RecordStore, query: Query, sought: str, far: int, *, sparse: int | None
+) -> list[Record] | None:
+    """The same by looking at the conversations one after the other; None if that does not end soon.
+
+    It is given up after ``far`` times the conversations wanted, and when fewer than one in ``sparse`` is found.
+    """
     found: list[Record] = []
     volume, seen = VOLUME, 0
-    size = max(LEAST, ROUND * query.limit)
+    size = max(LEAST, query.limit)
     after = query.after
     while True:
         page = await store.find(replace(query, after=after, limit=size))
@@ -65,7 +79,7 @@ async def _looked_through(store: RecordStore, query: Query, sought: str) -> list
             return None
         if len(page) < size:
             return found
-        if seen >= FAR * query.limit or len(found) * FAR < seen:
+        if seen >= far * query.limit or (sparse is not None and len(found) * sparse < seen):
             return None
         after = (*[page[-1].doc[field] for field in query.order], page[-1].id)
 

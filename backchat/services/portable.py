@@ -1,4 +1,8 @@
-"""backchat's own format, written: one conversation as a JSON object. docs/formats.md describes it."""
+"""backchat's own format, written: one conversation as a JSON object. docs/formats.md describes it.
+
+Nothing here is shared with ``backchat.services.stored``, however alike the two look: files of this format are read by
+other servers and by later versions, so it stays as it is when the stored form changes.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import orjson
 from backchat.domain.conversation import Conversation
 from backchat.domain.message import File, Foreign, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
 from backchat.domain.times import stamp
+from backchat.services.extents import Rooting
 
 CONVERSATION_FORMAT = "backchat-conversation"
 LINES_FORMAT = "backchat-export"
@@ -32,7 +37,7 @@ class PortableWriter:
     def __init__(self, sink: IO[bytes]) -> None:
         self._sink, self._hash = sink, hashlib.sha256()
         self._files = 0
-        self._seen: set[str] = set()
+        self._rooting = Rooting()
         self.images: dict[str, str] = {}
         self.count = 0
 
@@ -47,11 +52,9 @@ class PortableWriter:
         self._write(orjson.dumps(conversation_dict(conversation, assistant)) + b',"messages":[')
 
     def messages(self, page: Iterable[Message]) -> None:
-        """A message whose parent was deleted is a root, also if there is a later one of the parent's id."""
-        for message in page:
-            parent = message.parent if message.parent in self._seen else None
-            self._write((b"," if self.count else b"") + orjson.dumps(message_dict(message, parent)))
-            self._seen.add(message.id)
+        """A message whose parent was deleted is a root."""
+        for message in self._rooting.next(page):
+            self._write((b"," if self.count else b"") + orjson.dumps(message_dict(message)))
             self.images.update({p.file: p.mime for p in message.parts if type(p) is Image})
             self.count += 1
 
@@ -87,7 +90,7 @@ def conversation_dict(c: Conversation, assistant: str | None) -> dict[str, Any]:
     }
 
 
-def message_dict(m: Message, parent: str | None) -> dict[str, Any]:
+def message_dict(m: Message) -> dict[str, Any]:
     """What a message does not have is left out, but for its parent."""
     optional: dict[str, Any] = {
         "updated_at": stamp(m.updated_at) if m.updated_at else None,
@@ -99,7 +102,7 @@ def message_dict(m: Message, parent: str | None) -> dict[str, Any]:
     }
     return {
         "id": m.id,
-        "parent": parent,
+        "parent": m.parent,
         "role": m.role,
         "status": m.status,
         "created_at": stamp(m.created_at),

@@ -13,6 +13,7 @@ from backchat.domain.limits import Retention
 from backchat.domain.times import stamp
 from backchat.ports.storage import Condition, Query, Range, Record, RecordStore
 from backchat.services.conversations import Conversations
+from backchat.services.paging import pages
 from backchat.services.retrying import retrying
 from backchat.services.stored import CONVERSATION, NEVER, conversation_of, conversation_put
 
@@ -78,19 +79,13 @@ class Keeper:
         self, where: tuple[Condition, ...], range: Range | None, work: Callable[[str], Awaitable[bool]]
     ) -> int:
         """Do it to all conversations that meet the conditions; returns to how many it was done."""
-        done, after = 0, None
+        done = 0
         ranges = (range,) if range is not None else ()
-        while True:
-            query = Query(
-                kind=CONVERSATION.name, where=where, ranges=ranges, order=("expires",), after=after, limit=PAGE
-            )
-            page = await self._store.find(query)
+        query = Query(kind=CONVERSATION.name, where=where, ranges=ranges, order=("expires",), limit=PAGE)
+        async for page in pages(self._store, query):
             # Together: they share commits.
-            results = await asyncio.gather(*[self._one(record, work) for record in page])
-            done += sum(results)
-            if len(page) < PAGE:
-                return done
-            after = (page[-1].doc["expires"], page[-1].id)
+            done += sum(await asyncio.gather(*[self._one(record, work) for record in page]))
+        return done
 
     async def _one(self, record: Record, work: Callable[[str], Awaitable[bool]]) -> bool:
         try:

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
 
 import structlog
 
@@ -20,11 +19,12 @@ from backchat.domain.identity import Identity
 from backchat.domain.memory import Recalled
 from backchat.domain.message import Message
 from backchat.domain.run import Run, RunEnded, RunPaused
-from backchat.errors import BackchatError, Draining, Expired, NotFound, RunInProgress
+from backchat.errors import Draining, Expired, NotFound, RunInProgress
 from backchat.ports.storage import Change, Put, RecordStore
 from backchat.services.access import owned
 from backchat.services.conversations import over
 from backchat.services.endings import error_of
+from backchat.services.live_runs import LiveRun
 from backchat.services.retrying import retrying
 from backchat.services.runlog import Numbered, RunLog, read_events, read_grounds
 from backchat.services.runstate import run_of
@@ -34,7 +34,6 @@ from backchat.services.waiting import given_up
 log = structlog.get_logger(source=__name__)
 POLL = 0.2
 ACTIVE = ("running", "waiting")
-Reason = Literal["cancelled", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,32 +47,6 @@ class RunTimes:
     wait: timedelta = timedelta(seconds=30)
     limit: timedelta = timedelta(minutes=10)
     lease: timedelta = timedelta(seconds=15)
-
-
-class LiveRun:
-    """A run that this process works on."""
-
-    __slots__ = ("answer", "begun", "error", "finishing", "log", "reason", "run", "task")
-
-    def __init__(self, run: Run, log: RunLog) -> None:
-        self.run = run
-        self.log = log
-        self.answer: Message | None = None
-        self.error: BackchatError | None = None
-        self.reason: Reason | None = None
-        self.begun = False
-        self.finishing = False
-        self.task: asyncio.Task[None] | None = None
-
-    def stop(self, reason: Reason) -> None:
-        """Ask the work to end early. Without effect once the end is being written.
-
-        A task that has not begun is not cancelled, for it would end without a word: the work looks at the reason first.
-        """
-        if self.reason is None and not self.finishing and self.task is not None:
-            self.reason = reason
-            if self.begun:
-                self.task.cancel()
 
 
 class Runs:

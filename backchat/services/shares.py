@@ -6,9 +6,10 @@ author corrects or deletes in a conversation, because it should not have been sa
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -17,17 +18,23 @@ from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.message import Message
 from backchat.errors import Conflict, InvalidInput, NotFound
-from backchat.ports.storage import Condition, Delete, Query, Range, RecordStore, Require, Scalar
+from backchat.ports.storage import Condition, Delete, Query, Record, RecordStore, Require, Scalar
 from backchat.services.access import owned
 from backchat.services.conversations import Conversations, living
-from backchat.services.extents import rooted
+from backchat.services.extents import reached
 from backchat.services.forks import Copy, Forks
+from backchat.services.paging import pages
 from backchat.services.retrying import retrying
 from backchat.services.share_records import SHARE, WHOLE, Share, share_of, share_put
-from backchat.services.stored import CONVERSATION, MESSAGE, message_of
+from backchat.services.stored import CONVERSATION, MESSAGE
+from backchat.services.tree_reading import tree_of
 
 Order = Literal["created", "title"]
 PAGE = 500
+LINKS = 20
+"""Links of one conversation that are looked at together; there is seldom more than one."""
+MANY = 200
+"""Messages from which on hashing them takes long enough to be done in a thread."""
 RANDOM_BYTES = 18
 
 
@@ -49,13 +56,17 @@ class Shares:
     now: Callable[[], datetime]
 
     async def create(self, who: Identity, conversation: str, *, target: str | None = None) -> Share:
-        """Raises NotFound, and Conflict if the conversation is shared, with the same target, already."""
+        """Raises NotFound, and Conflict if the conversation is shared, with the same target, already.
+
+        A link of which nothing is left to show makes room for the new one.
+        """
         id = secrets.token_urlsafe(RANDOM_BYTES)
 
         async def attempt() -> Share:
             shown = await self._showable(who, conversation, target)
             where = (("conversation", (conversation,)), ("target", (target or WHOLE,)))
-            if await self.store.find(Query(kind=SHARE.name, where=where, limit=1)):
+            same = await self.store.find(Query(kind=SHARE.name, where=where, limit=1))
+            if await self._showing([share_of(record) for record in same]):
                 raise Conflict("this conversation is shared already")
             now = self.now()
             share = Share(
@@ -68,26 +79,35 @@ class Shares:
                 created_at=now,
                 updated_at=now,
             )
-            await self.store.apply([Require(CONVERSATION.name, conversation), share_put(share)])
+            needed = [Require(CONVERSATION.name, conversation)]
+            if target is not None:
+                needed.append(Require(MESSAGE.name, target))
+            dead = [Delete(SHARE.name, record.id, record.version) for record in same]
+            await self.store.apply([*needed, *dead, share_put(share)])
             return replace(share, version=1)
 
         return await retrying(attempt)
 
     async def of(self, who: Identity, conversation: str) -> Share | None:
-        """The newest link to a conversation. Raises NotFound if there is no such conversation."""
+        """The newest link to a conversation that shows something. Raises NotFound if there is no such conversation."""
         await self.conversations.open(who, conversation)
         where = (("conversation", (conversation,)),)
-        query = Query(kind=SHARE.name, where=where, order=("created",), descending=True, limit=1)
-        found = await self.store.find(query)
-        return share_of(found[0]) if found else None
+        query = Query(kind=SHARE.name, where=where, order=("created",), descending=True, limit=LINKS)
+        async for page in pages(self.store, query):
+            if showing := await self._showing([share_of(record) for record in page]):
+                return showing[0]
+        return None
 
     async def shared(self, who: Identity, conversations: Sequence[str]) -> frozenset[str]:
-        """Which of these conversations have a link."""
+        """Which of these conversations have a link that shows something."""
         if not conversations:
             return frozenset()
         where = (("conversation", tuple(conversations)), ("owner", (who.user,)))
-        found = await self.store.values(Query(kind=SHARE.name, where=where, limit=len(conversations)), "conversation")
-        return frozenset([str(id) for id in found])
+        found: set[str] = set()
+        async for page in pages(self.store, Query(kind=SHARE.name, where=where, limit=PAGE)):
+            shares = [share_of(record) for record in page if record.doc["conversation"] not in found]
+            found |= {share.conversation for share in await self._showing(shares)}
+        return frozenset(found)
 
     async def find(
         self,
@@ -117,7 +137,8 @@ class Shares:
             )
             page = await self.store.find(query)
             there = await self._living([record.doc["conversation"] for record in page])
-            found += [share_of(record) for record in page if record.doc["conversation"] in there]
+            shares = [share_of(record) for record in page if record.doc["conversation"] in there]
+            found += await self._showing(shares)
             if len(page) < query.limit:
                 break
             place = (page[-1].doc[order], page[-1].id)
@@ -160,13 +181,17 @@ class Shares:
             conversation = await self.conversations.open(Identity(user=share.owner), share.conversation)
         except NotFound:
             raise NotFound("link not found") from None
-        messages = await self._messages(conversation.id, share.until)
-        if share.target is not None:
-            messages = _path(messages, share.target)
-        if not messages:  # they were deleted, or the one that the path leads to was
-            raise NotFound("link not found")
+        tree = await tree_of(self.store, conversation.id, below=share.until)
         shown = replace(conversation, title=share.title, updated_at=share.updated_at)
-        return Shared(share, shown, messages, _revision(share, messages))
+
+        def work() -> Shared:
+            messages = tree if share.target is None else reached(tree, share.target, "path")
+            return Shared(share, shown, messages, _revision(share, messages))
+
+        found = work() if len(tree) < MANY else await asyncio.to_thread(work)
+        if not found.messages:  # they were deleted, or the one that the path leads to was
+            raise NotFound("link not found")
+        return found
 
     async def continue_(
         self, who: Identity, id: str, *, target: int | None = None, revision: str | None = None
@@ -183,7 +208,7 @@ class Shares:
         if target is not None:
             if not 0 <= target < len(messages):
                 raise InvalidInput("this link shows no such message", field="body.targetMessageIndex")
-            messages = _path(messages, messages[target].id)
+            messages = await asyncio.to_thread(reached, messages, messages[target].id, "path")
         source = shown.conversation
         leaf = source.leaf if any(m.id == source.leaf for m in messages) else messages[-1].id
         return await self.forks.copy(who, source, messages, target=leaf)
@@ -194,10 +219,30 @@ class Shares:
         if target is not None:
             record = await self.store.get(MESSAGE.name, target)
             if record is None or record.doc["conversation"] != id or record.doc["seq"] >= conversation.next_seq:
-                raise NotFound("message not found")
+                raise NotFound("message not found", field="body.targetMessageId")
         elif not conversation.messages:
             raise NotFound("there is nothing to share in this conversation yet")
         return conversation
+
+    async def _showing(self, shares: Sequence[Share]) -> list[Share]:
+        """Those of them of which something is left to show, in their order."""
+        aims = tuple({share.target for share in shares if share.target is not None})
+        targets: Mapping[str, Record] = {}
+        if aims:
+            query = Query(kind=MESSAGE.name, where=(("id", aims),), limit=len(aims))
+            targets = {record.id: record for record in await self.store.find(query)}
+        found: list[Share] = []
+        for share in shares:
+            record = await self._first(share) if share.target is None else targets.get(share.target)
+            if record and record.doc["conversation"] == share.conversation and record.doc["seq"] < share.until:
+                found.append(share)
+        return found
+
+    async def _first(self, share: Share) -> Record | None:
+        """The first of the messages that a link with every branch shows."""
+        where = (("conversation", (share.conversation,)),)
+        query = Query(kind=MESSAGE.name, where=where, order=("seq",), limit=1)
+        return next(iter(await self.store.find(query)), None)
 
     async def _share(self, id: str) -> Share | None:
         record = await self.store.get(SHARE.name, id)
@@ -217,18 +262,6 @@ class Shares:
         query = Query(kind=CONVERSATION.name, where=(ids,), ranges=(living(self.now()),), limit=len(conversations))
         return frozenset([record.id for record in await self.store.find(query)])
 
-    async def _messages(self, conversation: str, until: int) -> list[Message]:
-        """All of every branch below a seq, by seq. A parent that was deleted is None."""
-        found: list[Message] = []
-        where, ranges = (("conversation", (conversation,)),), (Range("seq", high=until),)
-        while True:
-            after = (found[-1].seq, found[-1].id) if found else None
-            query = Query(kind=MESSAGE.name, where=where, ranges=ranges, order=("seq",), after=after, limit=PAGE)
-            page = await self.store.find(query)
-            found += [message_of(record) for record in page]
-            if len(page) < PAGE:
-                return rooted(found)
-
 
 def _place(after: tuple[Scalar, ...] | None, order: Order, descending: bool) -> tuple[str, str] | None:
     match after:
@@ -237,17 +270,6 @@ def _place(after: tuple[Scalar, ...] | None, order: Order, descending: bool) -> 
         case (by, bool(down), str(value), str(id)) if (by, down) == (order, descending):
             return value, id
     raise InvalidInput("this place is not one of a list in this order", field="query.cursor")
-
-
-def _path(messages: Sequence[Message], target: str) -> list[Message]:
-    """The message and those it follows, oldest first; none if it is not among them. ``messages`` are by seq."""
-    found: list[Message] = []
-    wanted: str | None = target
-    for message in reversed(messages):
-        if message.id == wanted:
-            found.append(message)
-            wanted = message.parent
-    return found[::-1]
 
 
 def _revision(share: Share, messages: Sequence[Message]) -> str:

@@ -12,12 +12,12 @@ from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.errors import StaleWrite
 from backchat.ports.storage import Query, Record, RecordStore
-from backchat.services.access import owned
 from backchat.services.assistant_records import ASSISTANT
-from backchat.services.conversations import over
+from backchat.services.conversations import opened
 from backchat.services.files import file_bytes
+from backchat.services.paging import pages
 from backchat.services.portable import PortableWriter
-from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of, message_of
+from backchat.services.stored import MESSAGE, message_of
 
 PAGE = 200
 
@@ -39,8 +39,9 @@ class Snapshots:
     async def write(self, who: Identity, id: str, sink: IO[bytes]) -> Snapshot:
         """Write one into an empty file, page by page in threads. Raises NotFound.
 
-        When something is written to the conversation meanwhile, it is read again in larger pages: in the end it is one
-        query, which sees one moment whatever else happens.
+        When something is written to the conversation meanwhile, it is read again in larger pages. Once one of these has
+        held all messages, what was written counts no more: they are of one moment, and what is said of the conversation
+        itself is of one shortly before. So it comes to an end, whoever goes on writing.
         """
         page = PAGE
         while True:
@@ -51,39 +52,30 @@ class Snapshots:
                 await asyncio.to_thread(_emptied, sink)
 
     async def _attempt(self, who: Identity, id: str, sink: IO[bytes], size: int) -> Snapshot:
-        conversation = await self._open(who, id)
+        conversation = await opened(self.store, self.now(), who, id)
         assistant = await self.store.get(ASSISTANT.name, conversation.assistant) if conversation.assistant else None
         writer = PortableWriter(sink)
         await asyncio.to_thread(writer.begin, conversation, assistant.doc["name"] if assistant else None)
-        last: tuple[int, str] | None = None
-        while True:
-            page = await self.store.find(
-                Query(kind=MESSAGE.name, where=(("conversation", (id,)),), order=("seq",), after=last, limit=size)
-            )
+        query = Query(kind=MESSAGE.name, where=(("conversation", (id,)),), order=("seq",), limit=size)
+        async for page in pages(self.store, query):
             await asyncio.to_thread(_write_page, writer, page)
-            if len(page) < size:
-                break
-            last = (page[-1].doc["seq"], page[-1].id)
-        await self._unchanged(who, conversation)
+        whole = size > PAGE and writer.count < size
+        await self._check(who, conversation, whole)
         # The bytes of an image never change, so what is left is to find them all.
         for file, mime in writer.images.items():
             data = (await file_bytes(self.store, [file])).get(file)
             if data is None:
-                await self._unchanged(who, conversation)
+                await self._check(who, conversation, whole)
             else:
                 await asyncio.to_thread(writer.file, file, mime, data)
         await asyncio.to_thread(writer.end)
         return Snapshot(conversation, writer.count, writer.sha256)
 
-    async def _unchanged(self, who: Identity, conversation: Conversation) -> None:
-        if (await self._open(who, conversation.id)).version != conversation.version:
+    async def _check(self, who: Identity, conversation: Conversation, whole: bool) -> None:
+        """Raises NotFound if it is gone, and StaleWrite if it has changed, unless what was read was whole."""
+        now = await opened(self.store, self.now(), who, conversation.id)
+        if now.version != conversation.version and not whole:
             raise StaleWrite("the conversation has changed meanwhile")
-
-    async def _open(self, who: Identity, id: str) -> Conversation:
-        record = await self.store.get(CONVERSATION.name, id)
-        if record is not None and over(record, self.now()):
-            record = None
-        return owned(who, conversation_of(record) if record else None, "conversation")
 
 
 def _write_page(writer: PortableWriter, page: Sequence[Record]) -> None:

@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from itertools import chain
 from math import isfinite
 from typing import Any
 
 import orjson
 
 DEEPEST = 100
-"""Levels of nesting that are kept as they are; what is below becomes JSON text. orjson takes 254."""
+"""Levels of nesting that are kept as they are; what is below becomes JSON text."""
 
 
 def storable(value: Any) -> Any:
     """The same value, if it can be stored, with these exceptions.
 
     Half a surrogate pair becomes U+FFFD, a whole number beyond 64 bits a text, NaN and the infinities null, keys text.
-    What is nested more than ``DEEPEST`` levels deep is kept as the text of its JSON.
+    What is nested more than ``DEEPEST`` levels deep is kept as the text of its JSON: readers add some levels, and
+    orjson takes 254.
     """
     try:
-        orjson.dumps(value)
+        written = orjson.dumps(value)
     except TypeError:
         return _cleaned(value, 0)
+    if written.count(b"[") + written.count(b"{") > DEEPEST and _is_deep(value):  # most have not so many
+        return _cleaned(value, 0)
     return value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = list(chain.from_iterable(map(_inside, level)))
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else ()
 
 
 def _cleaned(value: Any, depth: int) -> Any:
     if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str | bytes)):
         if depth == DEEPEST:
-            return _json(value)
+            return json_text(value)
         if isinstance(value, Mapping):
             return {whole(str(k)): _cleaned(v, depth + 1) for k, v in value.items()}
         return [_cleaned(v, depth + 1) for v in value]
@@ -61,7 +80,7 @@ def whole(text: str) -> str:
     return text
 
 
-def _json(value: Any) -> str:
+def json_text(value: Any) -> str:
     """JSON of any depth; orjson and json both give up on such."""
     written: list[str] = []
     todo: list[Any] = [(value,)]  # values in a tuple, and texts between them

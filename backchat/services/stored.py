@@ -1,4 +1,8 @@
-"""Conversations and messages as records: the only place that knows their stored form."""
+"""Conversations and messages as records: the only place that knows their stored form.
+
+It may change with the code, together with the records that there are. What leaves the server has a form of its own
+(``backchat.services.portable``), which may not.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +82,8 @@ def conversation_put(c: Conversation) -> Put:
         doc["tags"] = list(c.tags)
     if c.source is not None:
         doc["source"] = c.source
+    if c.removed:
+        doc["removed"] = list(c.removed)
     if c.options:
         doc["options"] = c.options
     return Put("conversation", c.id, doc, c.version)
@@ -105,6 +111,7 @@ def conversation_of(record: Record) -> Conversation:
         expires_at=moment(expires) if expires != NEVER else None,
         tags=tuple(d.get("tags", ())),
         source=d.get("source"),
+        removed=tuple(d.get("removed", ())),
         options=d.get("options") or {},
         metadata=d["metadata"],
         version=record.version,

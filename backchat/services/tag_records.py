@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +16,10 @@ TAG = Kind(
     unique=(("owner", "tag"),),
     partition="owner",
 )
+LONGEST = 100
+"""Characters of a tag. There is none without a character, nor with space around them."""
+MOST = 100
+"""Tags of a conversation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +38,12 @@ class Tag:
     updated_at: datetime
     count: int = 0
     version: int = 0
+
+
+def fitting(names: Iterable[str]) -> tuple[str, ...]:
+    """What other programs call tags, as names for tags here: cut if need be, each once, and no more than ``MOST``."""
+    cut = [name.strip()[:LONGEST].rstrip() for name in names]
+    return tuple(dict.fromkeys([name for name in cut if name]))[:MOST]
 
 
 def tag_put(t: Tag) -> Put:

@@ -10,15 +10,17 @@ from datetime import datetime
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.errors import Conflict, InvalidInput, NotFound
-from backchat.ports.storage import Change, Delete, Query, Record, RecordStore
+from backchat.ports.storage import Change, Delete, Put, Query, RecordStore
 from backchat.services.conversations import Conversations, living
+from backchat.services.paging import all_found
 from backchat.services.retrying import retrying
 from backchat.services.stored import CONVERSATION, conversation_of, conversation_put
-from backchat.services.tag_records import TAG, Tag, tag_of, tag_put
+from backchat.services.tag_records import LONGEST, MOST, TAG, Tag, tag_of, tag_put
+from backchat.services.tagging import tags_for
 
-LONGEST = 100
-"""Characters of a tag."""
 PAGE = 1000
+AT_ONCE = 8
+"""Tags whose conversations are counted at the same time: the store has others to answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +34,11 @@ class Tags:
 
     async def all(self, who: Identity) -> Sequence[Tag]:
         """By position."""
-        there = await self._ordered(who)
-        return await asyncio.gather(*[self._read(tag, there) for tag in there])
+        there = [replace(tag, position=n) for n, tag in enumerate(await self._ordered(who), 1)]
+        found: list[Tag] = []
+        for first in range(0, len(there), AT_ONCE):
+            found += await asyncio.gather(*[self._counted(tag) for tag in there[first : first + AT_ONCE]])
+        return found
 
     async def create(
         self, who: Identity, tag: str, *, description: str | None = None, conversation: str | None = None
@@ -46,14 +51,14 @@ class Tags:
 
         async def attempt() -> Tag:
             marked = None if conversation is None else await self.conversations.open(who, conversation)
-            there = await self._ordered(who)
-            found = next((t for t in there if t.tag == name), None)
-            wanted = found or self._new(who, name, _end(there) + 1, description)
-            changes: list[Change] = [] if found and marked is None else [tag_put(wanted)]
+            (wanted,) = await tags_for(self.store, who.user, [name], self.now(), self.new_id)
+            if not wanted.version:
+                wanted = replace(wanted, description=description)
+            changes: list[Change] = [] if wanted.version and marked is None else [tag_put(wanted)]
             if marked is not None and name not in marked.tags:
-                changes.append(conversation_put(self._marked(marked, (*marked.tags, name))))
+                changes.append(conversation_put(self._marked(marked, (*marked.tags, name), "body.tag")))
             await self.store.apply(changes)
-            return await self._read(replace(wanted, version=wanted.version + bool(changes)), there)
+            return await self._read(who, replace(wanted, version=wanted.version + bool(changes)))
 
         return await retrying(attempt)
 
@@ -84,8 +89,8 @@ class Tags:
             order = [*others[:place], new, *others[place:]]
             moved = [replace(t, position=n) for n, t in enumerate(order, 1) if t is new or t.position != n]
             renamed = await self._without(who, tag, wanted) if wanted != tag else []
-            await self.store.apply([*map(tag_put, moved), *map(conversation_put, renamed)])
-            return await self._read(replace(new, position=place + 1, version=new.version + 1), order)
+            await self.store.apply([*map(tag_put, moved), *renamed])
+            return await self._counted(replace(new, position=place + 1, version=new.version + 1))
 
         return await retrying(attempt)
 
@@ -93,10 +98,9 @@ class Tags:
         """Delete a tag, and take it off all conversations; returns what it was. Raises NotFound."""
 
         async def attempt() -> Tag:
-            there = await self._ordered(who)
-            old = await self._read(_named(there, tag), there)
+            old = await self._read(who, _named(await self._ordered(who), tag))
             freed = await self._without(who, tag, None)
-            await self.store.apply([Delete(TAG.name, old.id, old.version), *map(conversation_put, freed)])
+            await self.store.apply([Delete(TAG.name, old.id, old.version), *freed])
             return old
 
         return await retrying(attempt)
@@ -104,79 +108,51 @@ class Tags:
     async def attach(self, who: Identity, conversation: str, tags: Sequence[str]) -> Sequence[str]:
         """Give a conversation these tags and no others; those that there are not yet are made.
 
-        Raises InvalidInput for a name that is none, and NotFound for the conversation.
+        Raises InvalidInput for a name that is none or too many of them, and NotFound for the conversation.
         """
         names = tuple(dict.fromkeys([_name(tag, "body.tags") for tag in tags]))
 
         async def attempt() -> Sequence[str]:
-            marked = self._marked(await self.conversations.open(who, conversation), names)
-            there = await self._ordered(who)
-            known = {t.tag: t for t in there}
-            fresh = [name for name in names if name not in known]
-            made = [self._new(who, name, _end(there) + n, None) for n, name in enumerate(fresh, 1)]
-            kept = [known[name] for name in names if name in known]
-            await self.store.apply([*map(tag_put, [*kept, *made]), conversation_put(marked)])
+            marked = self._marked(await self.conversations.open(who, conversation), names, "body.tags")
+            tags = await tags_for(self.store, who.user, names, self.now(), self.new_id)
+            await self.store.apply([*map(tag_put, tags), conversation_put(marked)])
             return names
 
         return await retrying(attempt)
 
-    def _new(self, who: Identity, name: str, position: int, description: str | None) -> Tag:
-        now = self.now()
-        return Tag(
-            id=self.new_id(),
-            owner=who.user,
-            tag=name,
-            description=description,
-            position=position,
-            created_at=now,
-            updated_at=now,
-        )
-
-    def _marked(self, conversation: Conversation, tags: tuple[str, ...]) -> Conversation:
+    def _marked(self, conversation: Conversation, tags: tuple[str, ...], field: str) -> Conversation:
+        if len(tags) > MOST:
+            raise InvalidInput(f"a conversation has at most {MOST} tags", field=field)
         return replace(conversation, tags=tags, updated_at=self.now())
 
     async def _ordered(self, who: Identity) -> list[Tag]:
         """All tags of the caller as they are stored."""
-        found: list[Record] = []
-        after: tuple[int, str] | None = None
-        while True:
-            where = (("owner", (who.user,)),)
-            page = await self.store.find(
-                Query(kind=TAG.name, where=where, order=("position",), after=after, limit=PAGE)
-            )
-            found += page
-            if len(page) < PAGE:
-                return [tag_of(record) for record in found]
-            after = (page[-1].doc["position"], page[-1].id)
+        query = Query(kind=TAG.name, where=(("owner", (who.user,)),), order=("position",), limit=PAGE)
+        return [tag_of(record) for record in await all_found(self.store, query)]
 
-    async def _read(self, tag: Tag, there: Sequence[Tag]) -> Tag:
-        """A tag with its place among the others, and how many conversations have it that are in some list."""
+    async def _read(self, who: Identity, tag: Tag) -> Tag:
+        """A tag with its place among the others, and its count."""
+        there = await self._ordered(who)
+        place = next((n for n, t in enumerate(there, 1) if t.id == tag.id), len(there) + 1)
+        return await self._counted(replace(tag, position=place))
+
+    async def _counted(self, tag: Tag) -> Tag:
+        """A tag with how many conversations have it that are in some list."""
         where = (("owner", (tag.owner,)), ("tags", (tag.tag,)), ("temporary", (False,)))
         count = await self.store.count(Query(kind=CONVERSATION.name, where=where, ranges=(living(self.now()),)))
-        place = next((n for n, t in enumerate(there, 1) if t.id == tag.id), len(there) + 1)
-        return replace(tag, count=count, position=place)
+        return replace(tag, count=count)
 
-    async def _without(self, who: Identity, tag: str, instead: str | None) -> list[Conversation]:
-        """The conversations that have a tag, as they are with another one in its place, or with none."""
+    async def _without(self, who: Identity, tag: str, instead: str | None) -> list[Put]:
+        """What gives all conversations that have a tag another one in its place, or none."""
         where = (("owner", (who.user,)), ("tags", (tag,)))
-        found: list[Record] = []
-        after: tuple[str] | None = None
-        while True:
-            page = await self.store.find(Query(kind=CONVERSATION.name, where=where, after=after, limit=PAGE))
-            found += page
-            if len(page) < PAGE:
-                break
-            after = (page[-1].id,)
-        changed = []
-        for conversation in map(conversation_of, found):
+        query = Query(kind=CONVERSATION.name, where=where, limit=PAGE)
+        found = await all_found(self.store, query)
+
+        def changed(conversation: Conversation) -> Conversation:
             tags = [instead if t == tag else t for t in conversation.tags]
-            changed.append(replace(conversation, tags=tuple(dict.fromkeys([t for t in tags if t is not None]))))
-        return changed
+            return replace(conversation, tags=tuple(dict.fromkeys([t for t in tags if t is not None])))
 
-
-def _end(tags: Sequence[Tag]) -> int:
-    """The last position that is taken."""
-    return tags[-1].position if tags else 0
+        return await asyncio.to_thread(lambda: [conversation_put(changed(conversation_of(r))) for r in found])
 
 
 def _named(tags: Sequence[Tag], name: str) -> Tag:

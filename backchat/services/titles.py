@@ -17,7 +17,7 @@ from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention, Titling
 from backchat.domain.message import Message, Text, Usage
 from backchat.domain.run import Run, TextDelta
-from backchat.errors import BackchatError, NotFound, ProviderError, ProviderTimeout, RunInProgress
+from backchat.errors import BackchatError, ConfigError, NotFound, ProviderError, ProviderTimeout, RunInProgress
 from backchat.ports.providers import ModelRequest, PromptMessage, UsageReport
 from backchat.ports.storage import Change, RecordStore
 from backchat.services.conversations import Conversations
@@ -70,8 +70,9 @@ class Titles:
     ) -> None:
         self._store, self._conversations = store, conversations
         self._jobs, self._model, self._limit = jobs, titling.model, limit
-        chosen = providers.configured.get(titling.provider) if titling.provider is not None else None
-        self._namer = chosen if chosen is not None and chosen.provider.abilities.instructions else None
+        self._namer = providers.configured[titling.provider] if titling.provider is not None else None
+        if self._namer is not None and not self._namer.provider.abilities.instructions:
+            raise ConfigError(f"titles.provider: {self._namer.name} does not do what it is told, so it makes no titles")
 
     def job(self, run: Run, conversation: Conversation, answer: Message | None) -> Job | None:
         """The job that a completed run gives rise to, if it was the first of its conversation; stored by the caller.

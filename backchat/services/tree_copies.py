@@ -13,10 +13,11 @@ from backchat.errors import DocumentsPending
 from backchat.ports.storage import Change, Condition, Put, Query, RecordStore, Require
 from backchat.services import blobs
 from backchat.services.document_copies import copied_text
-from backchat.services.document_records import DOCUMENT, document_of, document_put, scope_of
+from backchat.services.document_records import DOCUMENT, document_put, scope_of
+from backchat.services.document_scopes import UNREAD, documents_in
+from backchat.services.extents import rooted
 from backchat.services.files import FILE, FILE_CHUNK
 
-PAGE = 500
 TICK = timedelta(milliseconds=1)
 RESET = ("error", "unfinished")
 """Extras that say of a reply that it did not end well; a copy is an ended conversation (contract, 3.1)."""
@@ -40,8 +41,8 @@ def copied_messages(who: Identity, conversation: str, messages: Sequence[Message
     """
     created: dict[str, datetime] = {}
     copies: list[Message] = []
-    for seq, m in enumerate(messages, 1):
-        parent = m.parent if m.parent in created else None
+    for seq, m in enumerate(rooted(messages), 1):
+        parent = m.parent
         created[m.id] = m.created_at if parent is None else max(m.created_at, created[parent] + TICK)
         own = who.user == m.owner
         extra = {name: value for name, value in m.extra.items() if name not in RESET}
@@ -114,20 +115,13 @@ async def copied_documents(
     ids: dict[str, str] = {}
     changes: list[Change] = []
     shas: list[str] = []
-    last: tuple[str] | None = None
-    where: tuple[Condition, ...] = (("scope", (scope_of(conversation=source.id),)), ("owner", (source.owner,)))
-    while True:
-        page = await store.find(Query(kind=DOCUMENT.name, where=where, after=last, limit=PAGE))
-        for record in page:
-            document = document_of(record)
-            if document.status in ("pending", "processing"):
-                what = f"a document is still being read: {document.filename}; try again in a moment"
-                raise DocumentsPending(what, retry_after=5)
-            copy = replace(document, id=new_id(), conversation=target, version=0)
-            ids[document.id] = copy.id
-            shas.append(document.sha256)
-            changes += [Require(DOCUMENT.name, document.id), document_put(copy)]
-            changes += await copied_text(store, document, copy)
-        if len(page) < PAGE:
-            return ids, [*changes, *await blobs.shared(store, source.owner, shas)]
-        last = (page[-1].id,)
+    for document in await documents_in(store, [scope_of(conversation=source.id)], owner=source.owner):
+        if document.status in UNREAD:
+            what = f"a document is still being read: {document.filename}; try again in a moment"
+            raise DocumentsPending(what, retry_after=5)
+        copy = replace(document, id=new_id(), conversation=target, version=0)
+        ids[document.id] = copy.id
+        shas.append(document.sha256)
+        changes += [Require(DOCUMENT.name, document.id), document_put(copy)]
+        changes += await copied_text(store, document, copy)
+    return ids, [*changes, *await blobs.shared(store, source.owner, shas)]

@@ -18,7 +18,7 @@ from backchat.services.finding import Found, Place, found_words
 from backchat.services.growing import grown, heard
 from backchat.services.message_files import files_purges, require_own_images
 from backchat.services.retrying import retrying
-from backchat.services.rewording import reworded
+from backchat.services.rewording import reworded, still_said
 from backchat.services.runstate import RUN
 from backchat.services.stored import MESSAGE, conversation_put, message_of, message_put
 from backchat.services.tree_reading import placed, tree_of
@@ -118,7 +118,9 @@ class Trees:
         async def attempt() -> Message:
             conversation = await self.conversations.open(who, id)
             old = await self._message(id, message)
-            changed = replace(old, parts=reworded(old.parts, text, index), model=model or old.model)
+            parts = reworded(old.parts, text, index)
+            extra = still_said(old.extra, old.parts, text, index)
+            changed = replace(old, parts=parts, extra=extra, model=model or old.model)
             return await self._rewrite(conversation, old, changed)
 
         return await retrying(attempt)
@@ -150,6 +152,7 @@ class Trees:
                 conversation,
                 messages=conversation.messages - 1,
                 characters=conversation.characters - len(old.text),
+                removed=(*conversation.removed, old.id) if conversation.source is not None else (),
             )
             if conversation.leaf == old.id:
                 changed = replace(changed, leaf=await self._before(old))

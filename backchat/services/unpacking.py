@@ -1,4 +1,7 @@
-"""backchat's own format, read back: strict about what is there, and blind to keys that it does not know."""
+"""backchat's own format, read back: strict about what is there, and blind to keys that it does not know.
+
+Unlike ``backchat.services.stored``, which reads what this program wrote itself, it trusts nothing.
+"""
 
 from __future__ import annotations
 

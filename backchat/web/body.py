@@ -85,7 +85,7 @@ async def _read(request: web.Request, schema: Schema, accepts: Collection[str], 
         chunks = _chunks(request, request.app[BODY_LIMIT] if limit is None else limit)
         if spool.disk:
             async for portion in _portions(chunks):
-                await asyncio.to_thread(form.feed, portion)
+                await spool.work(form.feed, portion)
         else:
             async for chunk in chunks:
                 form.feed(chunk)

@@ -15,6 +15,8 @@ from backchat.web.spool import Spool
 
 PARTS = 1000
 """Most parts of a body."""
+FILES_ON_DISK = 16
+"""Most files of a body that are kept on the disk."""
 _HEADERS = 16 << 10
 _LINE = 2 << 10
 """Characters of a part's header: room for a filename of 255 characters, however it is written."""
@@ -69,7 +71,8 @@ class _Part:
     name: str
     filename: str | None
     mime: str
-    data: BinaryIO = field(default_factory=BytesIO)
+    data: BinaryIO | None = None
+    """None as long as there is nothing of it."""
     size: int = 0
 
 
@@ -94,7 +97,7 @@ class Form:
         self._buffer = bytearray(b"\r\n")  # so that the first delimiter looks like every other one
         self._part: _Part | None = None
         self._step = self._data
-        self._count = 0
+        self._count = self._on_disk = 0
         self._most_text = self._text_left = most_text
         self._texts: dict[str, str] = {}
         self._files: dict[str, list[Upload]] = {}
@@ -146,8 +149,6 @@ class Form:
                 raise MalformedBody(f"the headers of a part are longer than {_HEADERS} bytes")
             return False
         self._part = _part(bytes(self._buffer[2:end]))
-        if self._part.filename is not None:
-            self._part.data = self._spool.file()
         del self._buffer[: end + 4]
         self._step = self._data
         return True
@@ -163,6 +164,8 @@ class Form:
                 self._text_left -= size
                 if self._text_left < 0:
                     raise TooLarge(f"the text fields of the form are larger than {self._most_text} bytes")
+            if part.data is None:
+                part.data = BytesIO() if part.filename is None else self._file()
             with memoryview(self._buffer) as view:
                 part.data.write(view[:size])
             part.size += size
@@ -172,15 +175,24 @@ class Form:
         part, self._part = self._part, None
         if part is None:
             return
-        part.data.seek(0)
+        if part.data is not None:
+            part.data.seek(0)
         if part.filename is None:
             try:
-                self._texts[part.name] = part.data.read().decode("utf-8")
+                self._texts[part.name] = part.data.read().decode("utf-8") if part.data is not None else ""
             except UnicodeDecodeError:
                 raise MalformedBody("a text field of the form is not UTF-8") from None
         elif part.filename or part.size:  # a browser sends an empty file without a name where none was chosen
-            upload = Upload(part.name, part.filename, part.mime, part.size, part.data, self._spool)
+            data = part.data if part.data is not None else self._file()
+            upload = Upload(part.name, part.filename, part.mime, part.size, data, self._spool)
             self._files.setdefault(part.name, []).append(upload)
+
+    def _file(self) -> BinaryIO:
+        if self._spool.disk:
+            self._on_disk += 1
+            if self._on_disk > FILES_ON_DISK:
+                raise MalformedBody(f"the form has more than {FILES_ON_DISK} files")
+        return self._spool.file()
 
 
 def _part(block: bytes) -> _Part:

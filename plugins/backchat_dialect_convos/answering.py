@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 from aiohttp import web
@@ -35,10 +35,12 @@ async def shown(make: Callable[[], object], size: int, status: int = 200) -> web
     return _raw(work() if size < MANY else await asyncio.to_thread(work), status)
 
 
-async def document(call: Call, conversation: Conversation, status: int = 200) -> web.Response:
-    """A conversation's whole document."""
+async def document(
+    call: Call, conversation: Conversation, status: int = 200, more: Mapping[str, None] | None = None
+) -> web.Response:
+    """A conversation's whole document; ``more`` are values that it lacks and that are told all the same."""
     messages = await call.services.trees.whole(call.who, conversation.id)
-    return await shown(lambda: shapes.whole(conversation, messages), len(messages), status)
+    return await shown(lambda: {**shapes.whole(conversation, messages), **(more or {})}, len(messages), status)
 
 
 async def copied(copy: tuple[Conversation, Sequence[Message]], status: int) -> web.Response:

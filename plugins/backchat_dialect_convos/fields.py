@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validate
+from marshmallow import missing as absent
 
 DEPTH = 32
+RATINGS = ("thumbsUp", "thumbsDown")
 _INTEGER = re.compile(r"\s*([+-]?\d{1,18})", re.ASCII)
 
 
@@ -19,11 +21,14 @@ class Lenient(Schema):
         unknown = EXCLUDE
 
 
-def wrapped(inner: Schema) -> Schema:
-    """A body with its payload in ``arg``, as the clients send it. Anything but an object there is an empty one."""
+def wrapped(inner: Schema, *, required: bool = True) -> Schema:
+    """A body with its payload in ``arg``, as the clients send it. Anything but an object there is an empty one.
+
+    Unless it is ``required``, so is no body at all.
+    """
 
     class Wrapped(Lenient):
-        arg = fields.Nested(inner, required=True)
+        arg = fields.Nested(inner, required=required)
 
         @pre_load
         def unwrap(self, data: Any, **_: Any) -> dict[str, Any]:
@@ -61,12 +66,18 @@ def plain(description: str = "", default: str | None = None, **more: Any) -> fie
 
 
 class Switch(fields.Boolean):
-    """true or false, and nothing that reads like it."""
+    """true or false, and nothing that reads like it. Where it may be missing, null is as good as that."""
 
     def __init__(self, *, missing: str | None = None, **kwargs: Any) -> None:
         if missing is not None:
             kwargs["required"] = True
-        super().__init__(**kwargs, error_messages={**_words("a boolean"), **({"required": missing} if missing else {})})
+        words = _words("a boolean")
+        super().__init__(
+            **kwargs, error_messages={**words, "null": words["invalid"], "required": missing or words["required"]}
+        )
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **_: Any) -> Any:
+        return super().deserialize(absent if value is None and not self.required else value, attr, data)
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> bool:
         if not isinstance(value, bool):
@@ -106,6 +117,15 @@ class Json(fields.Field[Any]):
         return value
 
 
+class Feedback(Json):
+    """``{"rating": "thumbsUp" | "thumbsDown", ...}``, or null."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **more: Any) -> Any:
+        if not isinstance(value, dict) or value.get("rating") not in RATINGS:
+            raise ValidationError(f"must be null, or have a rating that is one of {', '.join(RATINGS)}")
+        return super()._deserialize(value, attr, data, **more)
+
+
 def too_deep(value: Any) -> bool:
     level = [value]
     for _ in range(DEPTH):
@@ -116,14 +136,14 @@ def too_deep(value: Any) -> bool:
 
 
 class Sort(fields.String):
-    """One of some words; none, or an empty one, is the first. Another one is refused."""
+    """One of some words; none, or an empty one, is the first. Another one is refused, or the first unless strict."""
 
-    def __init__(self, *names: str) -> None:
-        self._names = names
+    def __init__(self, *names: str, strict: bool = True) -> None:
+        self._names, self._strict = names, strict
         super().__init__(load_default=names[0], metadata={"enum": list(names)})
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> str:
-        if not value:
+        if not value or (value not in self._names and not self._strict):
             return self._names[0]
         if value not in self._names:
             raise ValidationError(f"must be one of {', '.join(self._names)}")

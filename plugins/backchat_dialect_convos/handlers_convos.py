@@ -33,7 +33,7 @@ async def list_convos(call: Call) -> web.Response:
     wanted = Wanted(
         archived=query["isArchived"],
         pinned=query["pinned"],
-        tags=query["tags"],
+        tags=[tag for tag in query["tags"] if tag],
         words=query["search"],
         order=ORDERS[query["sortBy"]],
         descending=query["sortDirection"],
@@ -70,7 +70,8 @@ async def update_convo(call: Call) -> web.Response:
 async def archive_convo(call: Call) -> web.Response:
     arg = call.body["arg"]
     put = call.services.archive.put_away(call.who, arg["conversationId"], arg["isArchived"])
-    return await document(call, await _permitted(put))
+    taken_back: Mapping[str, None] = {} if arg["isArchived"] else {"archivedAt": None}
+    return await document(call, await _permitted(put), more=taken_back)
 
 
 async def archive_all(call: Call) -> web.Response:

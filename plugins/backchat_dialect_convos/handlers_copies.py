@@ -67,14 +67,25 @@ def _file(call: Call) -> Upload:
 
 
 def _told(i: Import) -> web.Response:
+    """201 only for a file that was read to its end: a web client shows success for whatever is below 400."""
     found = shapes.progress(i)
     told = {name: found[name] for name in ("imported", "skipped", "failed", "errors")}
-    if i.status == "running":
-        message = "The import goes on in the background"
-        return json_answer({"message": message, "jobId": i.id, **told}, 202, {"Location": f"{IMPORT}/{i.id}"})
-    if i.imported or i.skipped or not told["errors"]:
-        return json_answer({"message": "Conversation(s) imported successfully", **told}, 201)
-    return json_answer({"message": "Error processing file", **told}, 500)
+    location = {"Location": f"{IMPORT}/{i.id}"}
+    match i.status:
+        case "running":
+            return json_answer(
+                {"message": "The import goes on in the background", "jobId": i.id, **told}, 202, location
+            )
+        case "cancelled":
+            return json_answer({"message": "The import was cancelled before its end", **told}, 409)
+        case "interrupted":
+            message = "The server was stopped before the end of the import; importing the file again completes it"
+            return json_answer({"message": message, **told}, 503, {"Retry-After": "5"})
+    if not (i.imported or i.skipped) and told["errors"]:
+        return json_answer({"message": "Error processing file", **told}, 500)
+    if i.status == "failed":
+        return json_answer({"message": "Only a part of the file was imported", **told}, 422)
+    return json_answer({"message": "Conversation(s) imported successfully", **told}, 201)
 
 
 async def get_import(call: Call) -> web.StreamResponse:

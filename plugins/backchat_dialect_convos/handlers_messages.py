@@ -8,6 +8,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from backchat.domain.content_items import FIELDS
 from backchat.domain.message import Message, MessageStatus, Role
 from backchat.errors import InvalidInput, NotFound
 from backchat.services.trees import NewMessage
@@ -21,7 +22,7 @@ NEW = "new"
 KNOWN = frozenset((
     "messageId", "conversationId", "parentMessageId", "message", "text", "content", "isCreatedByUser", "model",
     "endpoint", "error", "unfinished", "metadata", "isTemporary", "createdAt", "updatedAt", "_id", "__v", "user",
-    "files",
+    "files", FIELDS,
 ))  # fmt: skip
 """What is stored in a place of its own, or is the server's to say; the rest is kept under its name."""
 
@@ -36,6 +37,8 @@ async def list_messages(call: Call) -> web.Response:
 
 async def get_message(call: Call) -> web.Response:
     id = call.path("conversationId")
+    if id == NEW:
+        return json_answer([])
     await call.services.conversations.open(call.who, id)
     try:
         found = [await call.services.trees.open(call.who, id, call.path("messageId"))]
@@ -88,11 +91,7 @@ def _page(messages: Sequence[Message], query: Mapping[str, Any], place: Place | 
 
 async def put_message(call: Call) -> web.Response:
     """Store a message; in a new conversation, if the path says so."""
-    id, body = call.path("conversationId"), call.body
-    inner = body["message"] if isinstance(body["message"], dict) else {}
-    named = {body["conversationId"], inner.get("conversationId")} - {None, "", NEW if id == NEW else ""}
-    if named - {id}:
-        raise InvalidInput("Conversation ID mismatch")
+    id, body = _conversation(call), call.body
     if id == NEW:
         made = await call.services.trees.begin(
             call.who, _new(body, None), temporary=body["isTemporary"], channel=CHANNEL
@@ -108,6 +107,15 @@ async def put_message(call: Call) -> web.Response:
     return json_answer(shapes.stored(made), 201)
 
 
+def _conversation(call: Call) -> str:
+    """The id in the path. Raises InvalidInput if the body says another one."""
+    id, body = call.path("conversationId"), call.body
+    inner = body["message"] if isinstance(body["message"], dict) else {}
+    if any(named not in (None, "", id) for named in (body["conversationId"], inner.get("conversationId"))):
+        raise InvalidInput("Conversation ID mismatch")
+    return id
+
+
 async def _standing(call: Call, conversation: str, message: str | None) -> Message | None:
     await call.services.conversations.open(call.who, conversation)
     try:
@@ -117,14 +125,16 @@ async def _standing(call: Call, conversation: str, message: str | None) -> Messa
 
 
 def _new(body: Mapping[str, Any], before: Message | None) -> NewMessage:
-    kept, files = parts.taken(body["text"], body["content"], body.get("files"), before)
-    if not kept:
+    taken = parts.taken(body["text"], body["content"], body.get("files"), before)
+    if not taken.parts:
         raise InvalidInput("text is required")
     status: MessageStatus = "failed" if body["error"] else "interrupted" if body["unfinished"] else "complete"
     parent = body["parentMessageId"]
     metadata = body["metadata"]
     extra = {name: value for name, value in body.items() if name not in KNOWN and value is not None}
-    extra |= {"files": files} if files else {}
+    extra |= {"files": taken.files} if taken.files else {}
+    if taken.fields or (before is not None and FIELDS in before.extra):
+        extra[FIELDS] = taken.fields
     if not isinstance(metadata, dict):
         extra |= {"metadata": metadata} if metadata is not None else {}
         metadata = {}
@@ -132,7 +142,7 @@ def _new(body: Mapping[str, Any], before: Message | None) -> NewMessage:
         id=body["messageId"] or None,
         parent=None if parent in (None, "", shapes.ROOT) else parent,
         role=_role(body["isCreatedByUser"], before),
-        parts=kept,
+        parts=taken.parts,
         status=status,
         provider=body["endpoint"],
         model=body["model"],
@@ -158,12 +168,12 @@ def _is_uuid(text: str) -> bool:
 
 async def edit_message(call: Call) -> web.Response:
     body, index = call.body, call.body["index"]
-    conversation, message = call.path("conversationId"), call.path("messageId")
+    conversation, message = _conversation(call), call.path("messageId")
     if index is not None:
         if isinstance(index, bool) or not isinstance(index, int):
             raise InvalidInput("Invalid index")
         standing = await call.services.trees.open(call.who, conversation, message)
-        index = parts.place(standing.parts, index)
+        index = parts.place(standing.parts, standing.extra, index)
     changed = await call.services.trees.edit(
         call.who, conversation, message, body["text"], model=body["model"], index=index
     )
@@ -171,12 +181,12 @@ async def edit_message(call: Call) -> web.Response:
 
 
 async def set_feedback(call: Call) -> web.Response:
-    conversation, message, feedback = call.path("conversationId"), call.path("messageId"), call.body["feedback"]
+    conversation, message, feedback = _conversation(call), call.path("messageId"), call.body["feedback"]
     changed = await call.services.trees.annotate(call.who, conversation, message, {"feedback": feedback})
     told = {"messageId": changed.id, "conversationId": conversation, "feedback": changed.extra.get("feedback")}
     return json_answer(told)
 
 
 async def delete_message(call: Call) -> web.Response:
-    await call.services.trees.remove(call.who, call.path("conversationId"), call.path("messageId"))
+    await call.services.trees.remove(call.who, _conversation(call), call.path("messageId"))
     return web.Response(status=204)

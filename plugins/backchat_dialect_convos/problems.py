@@ -70,7 +70,9 @@ def _told(problem: Problem) -> str:
         if names and _PREDICATE.match(field.message):
             return f"{'.'.join(names)} {field.message}"
         return _sentence(field.message)
-    return problem.message if problem.status == 400 else _sentence(problem.message)
+    if problem.status == 400 and problem.code != "malformed_body":  # those that begin with the name of a field
+        return problem.message
+    return _sentence(problem.message)
 
 
 def _sentence(text: str) -> str:

@@ -137,7 +137,10 @@ ROUTES = [
             202: "The import goes on; Location says where to ask how far it is",
             **statuses(BODY, LIMITED, ok="What was imported", status=201),
             415: "The file is neither JSON nor a zip",
+            409: "The import was cancelled",
+            422: "The file could not be read to its end; a part of it was imported",
             500: "Nothing could be imported",
+            503: "The server was stopped; importing the file again completes it",
         },
     ),
     Route(

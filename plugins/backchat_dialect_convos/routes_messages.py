@@ -8,7 +8,7 @@ from backchat_dialect_convos import handlers_messages as messages
 from backchat_dialect_convos import handlers_shares as shares
 from backchat_dialect_convos import handlers_tags as tags
 from backchat_dialect_convos.routes_convos import BODY, LIMITED, MISSING, UNFIT, statuses
-from backchat_dialect_convos.settings import forks
+from backchat_dialect_convos.settings import forks, shared
 
 _OF = "/api/messages/{conversationId}"
 _ONE = f"{_OF}/{{messageId}}"
@@ -74,7 +74,8 @@ MESSAGES = [
         path=_ONE,
         handler=messages.delete_message,
         summary="Delete one message; its children stay",
-        statuses=statuses(MISSING, _BUSY, ok="Deleted", status=204),
+        body=schemas.NamedSchema(),
+        statuses=statuses(BODY, MISSING, _BUSY, ok="Deleted", status=204),
     ),
 ]
 TAGS = [
@@ -154,8 +155,9 @@ SHARES = [
         handler=shares.read_share,
         summary="What a link shows",
         answer=answers.SharedSchema(),
-        statuses={200: "The conversation", 404: "There is no such link, or what it showed is gone"},
+        statuses={200: "The conversation", 404: "There is no such link, or what it showed is gone", **LIMITED},
         public=True,
+        limited=shared,
     ),
     Route(
         method="PATCH",

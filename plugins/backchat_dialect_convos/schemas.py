@@ -11,6 +11,7 @@ from backchat.web.fields import Uploads
 from backchat_dialect_convos.fields import (
     Count,
     Direction,
+    Feedback,
     Flag,
     Json,
     Lenient,
@@ -178,11 +179,18 @@ class MessagesQuerySchema(Lenient):
     search = plain("Words that a message has all of.")
     cursor = plain("`nextCursor` of the page before.")
     pageSize = Count(25, 100)
-    sortBy = Sort("createdAt", "updatedAt", "endpoint")
+    sortBy = Sort("createdAt", "updatedAt", "endpoint", strict=False)
     sortDirection = Direction()
 
 
-class EditSchema(Lenient):
+class NamedSchema(Lenient):
+    """What may name the conversation of the path again."""
+
+    conversationId = plain("That of the path.")
+    message = Json(load_default=None, metadata={"type": "object", "description": "Only its conversationId is read."})
+
+
+class EditSchema(NamedSchema):
     text = fields.String(
         required=True,
         error_messages={"required": "is required", "null": "is required", "invalid": "must be a string"},
@@ -191,8 +199,12 @@ class EditSchema(Lenient):
     index = fields.Raw(load_default=None, metadata={"type": "integer", "description": "Of the content part."})
 
 
-class FeedbackSchema(Lenient):
-    feedback = Json(load_default=None, metadata={"type": "object", "description": "`rating`, `tag`, `text`; or null."})
+class FeedbackSchema(NamedSchema):
+    feedback = Feedback(
+        load_default=None,
+        allow_none=True,
+        metadata={"type": "object", "description": "`rating` (thumbsUp, thumbsDown), `tag`, `text`; or null."},
+    )
 
 
 # ---- tags and shares ------------------------------------------------------------------------------------------------
@@ -223,7 +235,7 @@ class TagsSchema(Lenient):
 
 class ShareSchema(Lenient):
     targetMessageId = plain("The last message that is shown, with the path to it; every branch if there is none.")
-    snapshotFiles = fields.Raw(load_default=None, metadata={"type": "boolean", "description": "Ignored."})
+    snapshotFiles = Switch(load_default=False, metadata={"description": "Ignored."})
 
 
 class SharesQuerySchema(Lenient):
@@ -253,4 +265,5 @@ class LoginSchema(Lenient):
     password = plain()
 
 
-UPDATE, ARCHIVE, PIN, DELETE = (wrapped(s()) for s in (UpdateSchema, ArchiveSchema, PinSchema, DeleteSchema))
+UPDATE, ARCHIVE, PIN = (wrapped(s()) for s in (UpdateSchema, ArchiveSchema, PinSchema))
+DELETE = wrapped(DeleteSchema(), required=False)

@@ -19,6 +19,7 @@ class Settings:
     import_per_address: str | None
     import_per_user: str | None
     login_per_address: str | None
+    share_per_address: str | None
 
 
 def _rate(default: str, description: str) -> Rate:
@@ -34,6 +35,7 @@ class SettingsSchema(Schema):
     import_per_address = _rate("100 per 15 minutes", "Imports from one address.")
     import_per_user = _rate("50 per 15 minutes", "Imports of one user.")
     login_per_address = _rate("7 per 5 minutes", "Logins from one address, right and wrong ones.")
+    share_per_address = _rate("60/minute", "Reading of shared conversations from one address, without an account.")
 
     @post_load
     def freeze(self, data: dict[str, Any], **_: object) -> Settings:
@@ -56,6 +58,10 @@ def imports(settings: Settings) -> Budget:
         user=settings.import_per_user,
         message="Too many conversation import requests. Try again later",
     )
+
+
+def shared(settings: Settings) -> Budget:
+    return Budget(name="convos.share", address=settings.share_per_address, message="Too many requests. Try again later")
 
 
 def logins(settings: Settings) -> Budget:

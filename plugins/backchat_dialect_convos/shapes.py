@@ -7,6 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+from backchat.domain.content_items import FIELDS
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity, User
 from backchat.domain.message import Message
@@ -26,6 +27,8 @@ SERVER_ONLY = frozenset((
     "contextMeta", "langfuseTraceId", "langfuseSessionId",
 ))  # fmt: skip
 """Fields of messages that lists do not show."""
+KEPT = ("hidden", "otherMessages")
+"""Of what other products said of a conversation: what has no place in a document, and is for exports of backchat."""
 
 
 def mongo_id(id: str) -> str:
@@ -74,7 +77,7 @@ def whole(c: Conversation, messages: Sequence[Message]) -> dict[str, Any]:
         {
             "endpoint": (answer.provider if answer else None) or ENDPOINT,
             "model": answer.model if answer else None,
-            **_present(c.options),
+            **_present({name: value for name, value in c.options.items() if name not in KEPT}),
             "_id": mongo_id(c.id),
             "__v": 0,
             "conversationId": c.id,
@@ -129,7 +132,7 @@ def stored(m: Message) -> dict[str, Any]:
             "error": m.status == "failed",
             "unfinished": m.status in ("cancelled", "interrupted"),
             "model": m.model,
-            **_present(m.extra),
+            **_present({name: value for name, value in m.extra.items() if name != FIELDS}),
             "_id": mongo_id(m.id),
             "__v": 0,
             "messageId": m.id,
@@ -140,7 +143,7 @@ def stored(m: Message) -> dict[str, Any]:
             "metadata": dict(m.metadata) or m.extra.get("metadata"),
             "createdAt": stamp(m.created_at),
             "updatedAt": stamp(m.updated_at or m.created_at),
-            **_with_files(parts.shown(m.parts), m.extra.get("files")),
+            **_with_files(parts.shown(m.parts, m.extra), m.extra.get("files")),
         }
     )
 
@@ -237,11 +240,20 @@ def _user(id: str, name: str, email: str | None, role: str, created: datetime | 
     )
 
 
+ENDS = {
+    "cancelled": "the import was cancelled here",
+    "interrupted": "the server was stopped here; importing the file again completes it",
+    "failed": "the file could not be read from here on",
+}
+"""Why an import did not come to the end of its file, if nothing else says it."""
+
+
 def progress(i: Import) -> dict[str, Any]:
-    """How far an import is; ``final`` once that is all."""
+    """How far an import is; ``final`` once that is all. The last of its errors is what ended it before its time."""
     errors = [{"index": p.index, "title": p.title, "reason": p.reason} for p in i.problems]
-    if i.problem is not None:
-        errors.append({"index": i.imported + i.skipped + i.failed, "title": None, "reason": i.problem})
+    if i.status in ENDS:
+        ended = i.problem if i.status == "failed" and i.problem else ENDS[i.status]
+        errors.append({"index": i.imported + i.skipped + i.failed, "title": None, "reason": ended})
     return {
         "jobId": i.id,
         "status": i.status,

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from typing import Any, BinaryIO
 
 import orjson
 
 from backchat.errors import InvalidInput
-from backchat.ports.importing import Shape, SourceConversation, Unreadable
+from backchat.ports.importing import EntryTooLarge, Shape, SourceConversation, Unreadable
 from backchat.services.portable import LINES_FORMAT, MANIFEST_FORMAT
 from backchat.services.unpacking import known_version, unpacked
 
 CHUNK = 1 << 16
+BEGIN = 64
 _TELLING = frozenset({"conversation", "created_at"})
 """One of these is in every object that stands first in a file, next to ``format`` and ``version``."""
+
+
+_MANIFESTS = (b'{"manifest":', b'{"format":"%s"' % MANIFEST_FORMAT.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """A line that is not kept: larger than a conversation may be."""
+
+    begin: bytes
+    problem: EntryTooLarge
 
 
 class Backchat:
@@ -30,22 +44,24 @@ class Backchat:
         lines = _lines(file)
         first = next(lines, b"")
         value = _value(first)
-        if value is None:
-            rest = b"\n".join([first, *lines])
+        if value is None and isinstance(first, bytes):
+            rest = b"\n".join([first, *map(_whole, lines)])
             if (value := _value(rest)) is None:
                 raise InvalidInput("the file is no JSON, or breaks off")
             yield from _Reading().entry(rest, value)
             return
         reading = _Reading()
-        yield from reading.entry(first, value)
         broken = 0
-        for number, line in enumerate(lines, 2):
+        for number, line in enumerate(chain([first], lines), 1):
             if broken:
                 yield Unreadable(None, f"line {broken} is no JSON object")
-            value = _value(line)
-            broken = number if value is None else 0
-            if value is not None:
+                broken = 0
+            if isinstance(line, TooLong):
+                yield from reading.too_long(line)
+            elif (value := _value(line)) is not None:
                 yield from reading.entry(line, value)
+            else:
+                broken = number
         if broken:
             raise InvalidInput(f"the file breaks off in line {broken}")
         if reading.unfinished:
@@ -73,6 +89,14 @@ class _Reading:
             self._seen.add(sha256(line).digest())
             yield _conversation(value)
 
+    def too_long(self, line: TooLong) -> Iterator[Unreadable]:
+        """A manifest may be: it has a line for each conversation, and is not compared then."""
+        if line.begin.startswith(_MANIFESTS):
+            self.unfinished = False
+            self._seen.clear()
+        else:
+            yield Unreadable(None, str(line.problem))
+
     def _compared(self, manifest: object) -> Iterator[Unreadable]:
         """What was changed is read like everything else; that it was is said once."""
         listed = manifest if isinstance(manifest, list) else []
@@ -92,7 +116,9 @@ def _conversation(value: Mapping[str, Any]) -> SourceConversation | Unreadable:
         return Unreadable(title if isinstance(title, str) else None, str(problem))
 
 
-def _value(text: bytes) -> dict[str, Any] | None:
+def _value(text: bytes | TooLong) -> dict[str, Any] | None:
+    if isinstance(text, TooLong):
+        return None
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -100,15 +126,30 @@ def _value(text: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
+def _whole(line: bytes | TooLong) -> bytes:
+    if isinstance(line, TooLong):
+        raise line.problem
+    return line
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes | TooLong]:
     """The lines without the space around them, but blank ones. A long one is put together once."""
     pieces: list[bytes] = []
-    while chunk := file.read(CHUNK):
-        first, *others = chunk.split(b"\n")
-        pieces.append(first)
+    lost: TooLong | None = None
+    while True:
+        try:
+            chunk = file.read(CHUNK)
+        except EntryTooLarge as problem:
+            lost = lost or TooLong(b"".join(pieces)[:BEGIN].lstrip(), problem)
+            continue
+        first, *others = chunk.split(b"\n") if chunk else (b"", b"")
+        if lost is None:
+            pieces.append(first)
+        else:
+            pieces.clear()
         for other in others:
-            if line := b"".join(pieces).strip():
+            if line := lost or b"".join(pieces).strip():
                 yield line
-            pieces = [other]
-    if line := b"".join(pieces).strip():
-        yield line
+            pieces, lost = [other], None
+        if not chunk:
+            return

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
+from backchat.domain.content_items import FIELDS, numbered
 from backchat.domain.message import Part, Reasoning, Text, ToolCall, ToolResult
 from backchat.ports.importing import Shape, SourceConversation, SourceMessage, Unreadable
-from backchat_importers.content import FIELDS, written
+from backchat_importers.content import written
 from backchat_importers.reading import conversations
 from backchat_importers.values import (
     Unfit,
@@ -113,7 +114,7 @@ def _message(id: str, parent: str | None, raw: Mapping[str, Any], model: str | N
 
 def _parts(content: Sequence[Any]) -> tuple[list[Part], dict[str, Any]]:
     parts: list[Part] = []
-    fields: dict[str, Any] = {}
+    fields: dict[int, dict[str, Any]] = {}
     waiting: dict[str, None] = {}  # calls without an answer, in their order
     for n, item in enumerate(content):
         if item is None:
@@ -126,12 +127,13 @@ def _parts(content: Sequence[Any]) -> tuple[list[Part], dict[str, Any]]:
         if part is None:
             parts.append(Text(item) if type(item) is str else foreign(item))
             continue
-        if part not in (Text(""), Reasoning("")):
-            parts.append(part)
+        if part in (Text(""), Reasoning("")):
+            continue
+        parts.append(part)
         rest = {k: v for k, v in without(object_of(item), "type", *names, *_TIMES).items() if v not in ([], "", False)}
         if rest:
-            fields[str(n)] = rest
-    return parts, fields
+            fields[len(parts) - 1] = rest
+    return parts, numbered(parts, fields)
 
 
 def _part(item: Mapping[str, Any], id: str, call: str | None) -> tuple[Part | None, tuple[str, ...]]:

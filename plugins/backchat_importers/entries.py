@@ -8,72 +8,57 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any, BinaryIO
 
-import ijson
-from ijson.utils import sendable_list
-
 from backchat.errors import InvalidInput
-from backchat_importers.surrogates import Whole
+from backchat.ports.importing import EntryTooLarge
+from backchat.services.json_events import JsonEvents
+from backchat_importers.values import TITLE
 
-CHUNK = 1 << 16
-"""Bytes that are read at a time."""
 MOST_CONTAINERS = 500_000
 """Objects and arrays of an entry that are kept. An empty one takes two bytes in a file and a hundred in memory."""
+LONGEST = 48 << 20
+"""Bytes of a text that is passed over: the parser has it in memory."""
 INTEGERS = 1 << 63
 """From here on an integer is kept as a float: a store takes 64 bits."""
+
+TOO_MANY = "it consists of too many parts"
+_TITLES = ("title", "name")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A value of the file, how many containers it is deep, and whether it has so many of them that some are missing."""
+    """A value of the file; ``problem`` says why some of it is missing, if some is."""
 
     value: Any
-    depth: int = 0
-    cut: bool = False
+    problem: str | None = None
 
 
 def entries(file: BinaryIO, *, under: str | None = None) -> Iterator[Entry]:
     """The elements of an array, or each value of several ones after one another.
 
-    With ``under``, the elements of the array that an object has by that name; what else it has is passed over.
+    With ``under``, the elements of the array that an object has by that name; what else it has is passed over. Of one
+    that is too large only its title is kept.
 
     Raises InvalidInput where the file breaks off or is no JSON, after what came before has been given out.
     """
-    found: list[tuple[str, Any]] = sendable_list()
-    # Numbers as decimals: asked for floats, the parser takes a large number for the end of the file.
-    parser = ijson.basic_parse_coro(found, multiple_values=True)
-    whole, assembly = Whole(), _Assembly(under)
+    events, assembly = JsonEvents(file), _Assembly(under)
     count = 0
-    while True:
-        chunk = file.read(CHUNK)
-        problem = _pushed(parser, whole.of(chunk) if chunk else whole.rest(), last=not chunk)
+    while not events.ended:
+        try:
+            found = events.read()
+        except EntryTooLarge as error:
+            if events.silent > LONGEST:
+                raise
+            assembly.drop(str(error))
+            continue
         for entry in assembly.of(found):
             count += 1
             yield entry
-        found.clear()
-        if problem is None and not chunk and under is not None and not assembly.met:
-            problem = f"has no array `{under}`"
-        if problem is not None:
-            after = f" after {count} conversation{'s' * (count > 1)}" if count else ""
-            raise InvalidInput(f"the file {problem}{after}", field="file")
-        if not chunk:
-            return
-
-
-def _pushed(parser: Any, data: bytes, *, last: bool) -> str | None:
-    """What is wrong with the file, if something is. Not in the parser's words: they quote the file."""
-    try:
-        if data:
-            parser.send(data)
-    except (ijson.JSONError, UnicodeDecodeError):
-        return "is no JSON in UTF-8"
-    try:
-        if last:
-            parser.send(b"")
-    except ijson.JSONError:
-        return "breaks off"
-    except StopIteration:
-        pass
-    return None
+    problem = events.problem
+    if problem is None and under is not None and not assembly.met:
+        problem = f"has no array `{under}`"
+    if problem is not None:
+        after = f" after {count} conversation{'s' * (count > 1)}" if count else ""
+        raise InvalidInput(f"the file {problem}{after}", field="file")
 
 
 class _Assembly:
@@ -89,11 +74,26 @@ class _Assembly:
         self._stack: list[tuple[Any, Any]] = []  # the containers around the innermost one, with their last keys
         self._top: Any = None
         self._key: Any = None
-        self._count = self._depth = self._lost = 0
+        self._count = self._lost = 0
+        self._problem: str | None = None  # the entry's, of which nothing is kept any more
+
+    def drop(self, problem: str) -> None:
+        """Let go of the entry that is being made, but for its title; the rest of it is passed over."""
+        if self._top is None or self._problem is not None:
+            return
+        made = [*(container for container, _ in self._stack[1:]), self._top]
+        outer = made[0]
+        title = {k: v[:TITLE] for k in _TITLES if type(v := outer.get(k)) is str} if type(outer) is dict else {}
+        for container in made:
+            container.clear()
+        if title:
+            outer.update(title)
+        self._problem = problem
 
     def of(self, events: Iterable[tuple[str, Any]]) -> Iterator[Entry]:
         top, key, stack, count, lost = self._top, self._key, self._stack, self._count, self._lost
-        in_object, in_array = type(top) is dict and not lost, type(top) is list and not lost
+        keeps = not lost and self._problem is None
+        in_object, in_array = keeps and type(top) is dict, keeps and type(top) is list
         for event, value in events:
             if event == "map_key":
                 key = value
@@ -107,7 +107,7 @@ class _Assembly:
                 elif top is None and self._around != ["start_map"]:
                     yield Entry(value)
             elif event == "start_map" or event == "start_array":
-                if lost or (top is not None and count >= MOST_CONTAINERS):
+                if lost or (top is not None and (count >= MOST_CONTAINERS or self._problem is not None)):
                     lost += 1
                     in_object = in_array = False
                     continue
@@ -119,14 +119,12 @@ class _Assembly:
                 elif self._enters(event, key):
                     continue
                 else:
-                    count = self._depth = 0
+                    count = 0
                 count += 1
                 stack.append((top, key))
                 top = made
                 in_object = event == "start_map"
                 in_array = not in_object
-                if len(stack) > self._depth:
-                    self._depth = len(stack)
             elif top is None:
                 self._around.pop()
             else:
@@ -135,9 +133,13 @@ class _Assembly:
                 else:
                     done = top
                     top, key = stack.pop()
-                    if top is None and self._around != ["start_map"]:
-                        yield Entry(done, self._depth, count >= MOST_CONTAINERS)
-                in_object, in_array = type(top) is dict and not lost, type(top) is list and not lost
+                    if top is None:
+                        problem = self._problem or (TOO_MANY if count >= MOST_CONTAINERS else None)
+                        self._problem = None
+                        if self._around != ["start_map"]:
+                            yield Entry(done, problem)
+                keeps = not lost and self._problem is None
+                in_object, in_array = keeps and type(top) is dict, keeps and type(top) is list
         self._top, self._key, self._count, self._lost = top, key, count, lost
 
     def _enters(self, event: str, key: str | None) -> bool:

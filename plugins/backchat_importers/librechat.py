@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from backchat.domain.content_items import FIELDS
 from backchat.domain.message import MessageStatus, Role, Text
 from backchat.ports.importing import Shape, SourceConversation, SourceMessage, Unreadable
-from backchat_importers.content import FIELDS, content_parts
+from backchat_importers.content import content_parts
 from backchat_importers.reading import conversations
 from backchat_importers.values import (
     Unfit,

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 from backchat.ports.importing import SourceConversation, Unreadable
 from backchat_importers.entries import entries
-from backchat_importers.values import DEEPEST, Unfit, check_depth, title_of
+from backchat_importers.values import Unfit, title_of
 
 Convert = Callable[[Mapping[str, Any]], SourceConversation]
 
@@ -20,11 +20,9 @@ def conversations(
         try:
             if type(entry.value) is not dict:
                 raise Unfit("it is no JSON object")
-            if entry.cut:
-                raise Unfit("it consists of too many parts")
+            if entry.problem is not None:
+                raise Unfit(entry.problem)
             conversation = convert(entry.value)
-            if entry.depth > DEEPEST:
-                check_depth(conversation)
         except Unfit as problem:
             yield Unreadable(title_of(entry.value), str(problem))
         else:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import chain
 from math import isfinite
 from typing import Any
 
 import orjson
 
 from backchat.domain.message import Foreign
-from backchat.ports.importing import SourceConversation
+from backchat.services.storable import json_text
 
 EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """Of the dates that are believed."""
 _EARLIEST, _LATEST = EARLIEST.timestamp(), LATEST.timestamp()
 _FINE = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 """From here on numbers of smaller units are believed: almost any number is a date in the seventies in one of them."""
-DEEPEST = 100
-"""How deeply nested a value may be that is kept as it is. A store writes some 250 levels."""
 _FENCES = re.compile("`{3,}")
 TITLE = 200
 """Characters of a title in a report."""
@@ -96,11 +93,11 @@ def archived(flag: Any, *moments: datetime | None) -> datetime | None:
 
 
 def json_of(value: Any) -> str:
-    """As JSON text. Raises Unfit."""
+    """As JSON text, however deep it is."""
     try:
         return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError as e:
-        raise Unfit(TOO_DEEP) from e
+    except orjson.JSONEncodeError:
+        return json_text(value)
 
 
 def fenced(text: str, language: str = "") -> str:
@@ -124,22 +121,3 @@ def title_of(entry: Any) -> str | None:
     entry = object_of(entry)
     title = text_of(entry.get("title")) or text_of(entry.get("name"))
     return " ".join(title[:TITLE].split()) or None
-
-
-TOO_DEEP = "something in it is nested too deeply"
-
-
-def check_depth(conversation: SourceConversation) -> None:
-    """Raises Unfit if what is kept of it as it came is nested more deeply than a store writes it."""
-    kept: list[Any] = [conversation.options, conversation.metadata]
-    for message in conversation.messages:
-        kept += [message.extra, message.metadata, *(p.data for p in message.parts if type(p) is Foreign)]
-    for _ in range(DEEPEST):
-        kept = list(chain.from_iterable(map(_inside, kept)))
-        if not kept:
-            return
-    raise Unfit(TOO_DEEP)
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, Mapping) else value if type(value) is list else ()

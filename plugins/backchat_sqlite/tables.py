@@ -82,8 +82,7 @@ class Table:
         before = SCOPE if self.kind.within else 0
         beginnings = " ".join([str(before + n) for n in BEGINNINGS])
         return (
-            f"CREATE VIRTUAL TABLE {self.words}"
-            f" USING fts5 (terms, content='', tokenize='ascii', prefix='{beginnings}')"
+            f"CREATE VIRTUAL TABLE {self.words} USING fts5 (terms, content='', tokenize='ascii', prefix='{beginnings}')"
         )
 
     def indexes(self) -> dict[str, str]:

@@ -41,8 +41,10 @@ def terms_of(kind: Kind, doc: Doc) -> str:
     found = [w for field in kind.text for w in words(doc.get(field) or "")]
     if not kind.within:
         return " ".join(found)
+    if not found:
+        return ""
     scopes = [scope(f, doc.get(f)) for f in kind.within]
-    return " ".join([s + w for s in scopes for w in found])
+    return " ".join([s + f" {s}".join(found) for s in scopes])
 
 
 SCOPES = 50

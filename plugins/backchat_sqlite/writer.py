@@ -124,13 +124,14 @@ class Writer:
             while type(item) is Batch:
                 group.append(item)
                 item = self._next() if len(group) < GROUP else None
+            before = self._changes.waiting
             if group:
                 self._commit(group)
             if type(item) is Stop:
                 return
             if type(item) is Job:
                 self._perform(item)
-            self._fold()
+            self._fold(self._changes.waiting - before)
 
     def _next(self) -> Batch | Job[Any] | Stop | None:
         try:
@@ -180,7 +181,8 @@ class Writer:
             failure = shown(error)
         self._loop.call_soon_threadsafe(self._settle, [(job.done, result, failure)], 0)
 
-    def _fold(self) -> None:
+    def _fold(self, added: int) -> None:
+        """Index some of what waits. When much does, at least as many rows as were added: it must not become more."""
         changes = self._changes
         while changes.waiting >= FOLD_BUSY or (changes.waiting >= FOLD_IDLE and self._queue.empty()):
             try:
@@ -190,7 +192,8 @@ class Writer:
                 # which has to index them, says what is wrong. Writes need no index.
                 return
             changes.waiting = changes.waiting - folded if folded else 0
-            if not self._queue.empty():
+            added -= folded
+            if added <= 0 and not self._queue.empty():
                 return
 
     def _settle(self, outcomes: Sequence[Outcome], committed: int) -> None:

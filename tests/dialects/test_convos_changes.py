@@ -94,8 +94,10 @@ async def test_archiving(ann: Convos) -> None:
     status, first = await ann.arg("POST", "/api/convos/archive", conversationId=id, isArchived=True)
     assert (status, first) == (200, {**before, "isArchived": True, "archivedAt": first["archivedAt"]})
     assert await ann.arg("POST", "/api/convos/archive", conversationId=id, isArchived=True) == (200, first)
-    assert await ann.arg("POST", "/api/convos/archive", conversationId=id, isArchived=False) == (200, before)
-    assert await ann.arg("POST", "/api/convos/archive", conversationId=id, isArchived=False) == (200, before)
+    back = {**before, "archivedAt": None}
+    assert await ann.arg("POST", "/api/convos/archive", conversationId=id, isArchived=False) == (200, back)
+    assert await ann.arg("POST", "/api/convos/archive", conversationId=id, isArchived=False) == (200, back)
+    assert await ann.ok("GET", f"/api/convos/{id}") == before, "told only when it is taken back"
 
 
 async def test_archiving_all(ann: Convos) -> None:
@@ -115,6 +117,7 @@ async def test_pinning(ann: Convos) -> None:
     assert await ann.arg("POST", "/api/convos/pin", conversationId=id, pinned=False) == (200, before)
 
 
+NOT_BOOLEAN = {"error": "isArchived must be a boolean"}
 REFUSED: list[tuple[str, Any, int, Any]] = [
     ("POST update", {"arg": {}}, 400, {"error": "conversationId is required"}),
     ("POST update", {"arg": None}, 400, {"error": "conversationId is required"}),
@@ -125,6 +128,9 @@ REFUSED: list[tuple[str, Any, int, Any]] = [
     ("POST update", {"arg": {"conversationId": "a", "title": 5}}, 400, {"error": "title must be a string"}),
     ("POST update", {"arg": {"conversationId": MISSING, "title": "b"}}, 404, {"error": "Conversation not found"}),
     ("POST archive", {"arg": {"isArchived": True}}, 400, {"error": "conversationId is required"}),
+    ("POST archive", {"arg": {"conversationId": "a", "isArchived": None}}, 400, NOT_BOOLEAN),
+    ("POST pin", {"arg": {"conversationId": "a", "pinned": None}}, 400, {"error": "pinned must be a boolean"}),
+    ("DELETE", None, 400, {"error": "no parameters provided"}),
     ("POST archive", {"arg": {"conversationId": "a"}}, 400, {"error": "isArchived must be a boolean"}),
     (
         "POST archive",
@@ -164,7 +170,8 @@ async def test_what_is_refused(serve: Serve) -> None:
     for what, body, status, told in REFUSED:
         method, _, name = what.partition(" ")
         path = f"/api/convos/{name}" if name else "/api/convos"
-        assert await ann.ask(method, path, json=body) == (status, told), (what, body)
+        sent = {} if body is None else {"json": body}
+        assert await ann.ask(method, path, **sent) == (status, told), (what, body)
         assert await ann.listed() == ["kept"]
 
 
@@ -231,7 +238,7 @@ async def test_forks(serve: Serve) -> None:
     body = {"conversationId": made["id"], "messageId": made["U2"]["messageId"]}
     before = await ann.messages(made["id"])
     for option, split, texts in FORKS:
-        asked = {**body, "option": option}
+        asked = {**body, "option": option, "splitAtTarget": None}
         if split:
             asked |= {"splitAtTarget": True, "latestMessageId": made["A5"]["messageId"]}
         status, copy = await ann.ask("POST", "/api/convos/fork", json=asked)
@@ -263,6 +270,7 @@ async def test_forks_that_are_refused(serve: Serve) -> None:
     for more, status, told in (
         ({"option": "default"}, 400, {"error": f"option must be one of {options}"}),
         ({"option": 5}, 400, {"error": "option must be a string"}),
+        ({"splitAtTarget": 0}, 400, {"error": "splitAtTarget must be a boolean"}),
         ({"splitAtTarget": True}, 400, {"error": "latestMessageId is required"}),
         ({"splitAtTarget": True, "latestMessageId": MISSING}, 404, {"error": "Message not found"}),
         ({"messageId": MISSING}, 404, {"error": "Message not found"}),

@@ -98,6 +98,10 @@ async def test_which_files_are_taken(serve: Serve) -> None:
     assert (status, told["imported"]) == (201, 1)
     large = (413, {"message": "File exceeds the maximum allowed size"})
     assert await ann.upload(b"[" + b" " * (2 << 20) + b"]") == large
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    status, told = await ann.ask("POST", "/api/convos/import", data=b"nothing", headers=form)
+    assert (status, set(told)) == (400, {"message"})
+    assert told["message"][0].isupper()
     status, told = await ann.ask("POST", "/api/convos/import", data={"other": "field"})
     assert status in (400, 415)
     assert set(told) == {"message"}

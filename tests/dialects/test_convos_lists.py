@@ -98,6 +98,7 @@ async def test_filters(ann: Convos) -> None:
     assert await ann.listed(("tags", "red")) == ["a"]
     assert sorted(await ann.listed(("tags", "red"), ("tags", "blue"), ("tags", "none"))) == ["a", "b"]
     assert await ann.listed(("tags", "none")) == []
+    assert len(await ann.listed(("tags", ""))) == 3, "none is named"
     assert len(await ann.listed(("tags[]", "red"))) == 3, "another name, so ignored"
     assert await ann.listed(projectId="0" * 24) == []
     assert len(await ann.listed(projectId="unassigned")) == 3

@@ -135,6 +135,7 @@ def test_how_often_unless_it_is_said_otherwise() -> None:
         import_per_address="100 per 15 minutes",
         import_per_user="50 per 15 minutes",
         login_per_address="7 per 5 minutes",
+        share_per_address="60/minute",
     )
 
 

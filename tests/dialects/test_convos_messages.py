@@ -18,6 +18,7 @@ async def ann(box: Box) -> Convos:
 
 
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+RATING = {"error": "feedback must be null, or have a rating that is one of thumbsUp, thumbsDown"}
 CONTENT: list[dict[str, Any]] = [
     {"type": "think", "think": "Where is Oslo?"},
     {"type": "text", "text": "Let me see. "},
@@ -74,7 +75,7 @@ async def test_what_an_answer_is_made_of(ann: Convos) -> None:
         "clientId": "secret",
     }
     made = await ann.ok("POST", f"/api/messages/{id}", json=sent)
-    shown = {**sent, "text": "Let me see. It is in the north."}
+    shown = {**sent, "text": "Let me see. \nIt is in the north."}
     assert {name: made[name] for name in shown} == shown
     assert (made["error"], made["conversationId"]) == (False, id)
     (_, listed) = await ann.messages(id)
@@ -125,6 +126,7 @@ async def test_storing_anew(ann: Convos) -> None:
 
 async def test_new_ones(ann: Convos) -> None:
     assert await ann.messages("new") == []
+    assert await ann.get(f"/api/messages/new/{MISSING}") == (200, [])
     first = await ann.say("hello", conversationId="new", parentMessageId=ROOT)
     await ann.say("hello again", first["conversationId"], conversationId=first["conversationId"])
     assert len(await ann.messages(first["conversationId"])) == 2
@@ -151,6 +153,14 @@ async def test_what_is_refused(ann: Convos) -> None:
         ("POST", f"/api/messages/{other}", {"text": "a", "messageId": message}, 409, None),
         ("GET", f"/api/messages/{MISSING}", None, 404, none),
         ("GET", f"/api/messages/{MISSING}/{message}", None, 404, none),
+        ("PUT", f"{path}/{message}", {"text": "a", "conversationId": other}, 400, mismatch),
+        ("PUT", f"{path}/{message}", {"text": "a", "message": {"conversationId": other}}, 400, mismatch),
+        ("PUT", f"{path}/{message}/feedback", {"feedback": None, "conversationId": other}, 400, mismatch),
+        ("PUT", f"{path}/{message}/feedback", {"feedback": {"rating": "good"}}, 400, RATING),
+        ("PUT", f"{path}/{message}/feedback", {"feedback": {"text": "good"}}, 400, RATING),
+        ("PUT", f"{path}/{message}/feedback", {"feedback": "thumbsUp"}, 400, RATING),
+        ("DELETE", f"{path}/{message}", {"conversationId": other}, 400, mismatch),
+        ("DELETE", f"{path}/{message}", {"message": {"conversationId": other}}, 400, mismatch),
         ("PUT", f"{path}/{message}", {}, 400, {"error": "text is required"}),
         ("PUT", f"{path}/{message}", {"text": "a", "index": -1}, 400, {"error": "Invalid index"}),
         ("PUT", f"{path}/{message}", {"text": "a", "index": "0"}, 400, {"error": "Invalid index"}),
@@ -211,7 +221,7 @@ async def test_deleting(ann: Convos) -> None:
     made = await tree(ann)
     gone = made["A1"]["messageId"]
     path = f"/api/messages/{made['id']}/{gone}"
-    assert await ann.ask("DELETE", path) == (204, "")
+    assert await ann.ask("DELETE", path, json={"conversationId": made["id"]}) == (204, "")
     assert await ann.get(path) == (200, [])
     left = await ann.messages(made["id"])
     assert len(left) == 12
@@ -239,6 +249,8 @@ async def test_pages_of_a_conversation(ann: Convos) -> None:
     status, page = await ann.get("/api/messages", **one)
     assert [m["text"] for m in page["messages"]] == ["A5"]
     assert await ann.get("/api/messages") == (200, {"messages": [], "nextCursor": None})
+    by = {"conversationId": made["id"], "sortBy": "createdAt"}
+    assert await ann.get("/api/messages", **{**by, "sortBy": "text"}) == await ann.get("/api/messages", **by)
 
 
 async def test_a_search_for_messages(ann: Convos) -> None:

@@ -123,6 +123,45 @@ async def test_a_link_shows_what_was_there(ann: Convos) -> None:
     assert await ann.get(path) == (404, "")
 
 
+async def test_links_with_nothing_left(ann: Convos) -> None:
+    """Everybody says the same of a link, and a new one takes its place."""
+    first = await ann.say("one")
+    id, message = first["conversationId"], first["messageId"]
+    later = await ann.say("two", id)
+    for body, gone in (({"targetMessageId": later["messageId"]}, later), ({}, first)):
+        link = await ann.ok("POST", f"/api/share/{id}", json=body)
+        assert (await ann.ok("GET", f"/api/share/link/{id}"))["shareId"] == link["shareId"]
+        await ann.ask("DELETE", f"/api/messages/{id}/{gone['messageId']}")
+        assert await ann.get(f"/api/share/{link['shareId']}") == (404, "")
+        none = {"success": False, "shareId": None, "conversationId": id}
+        assert await ann.ok("GET", f"/api/share/link/{id}") == none
+        assert (await ann.ok("GET", "/api/share"))["links"] == []
+        (item,) = (await ann.ok("GET", "/api/convos"))["conversations"]
+        assert not item["isShared"]
+    await ann.say("three", id, messageId=message)
+    fresh = await ann.ok("POST", f"/api/share/{id}", json={})
+    assert fresh["shareId"] != link["shareId"]
+    assert (await ann.ask("DELETE", f"/api/share/{link['shareId']}"))[0] == 404, "the old one made room"
+    assert [m["text"] for m in (await ann.ok("GET", f"/api/share/{fresh['shareId']}"))["messages"]] == ["three"]
+    missing = {"targetMessageId": later["messageId"]}
+    for method, path in (("POST", id), ("PATCH", fresh["shareId"])):
+        told = await ann.ask(method, f"/api/share/{path}", json=missing)
+        assert told == (404, {"message": "Message not found"})
+    for odd in ("yes", 1):
+        told = await ann.ask("POST", f"/api/share/{id}", json={"snapshotFiles": odd})
+        assert told == (400, {"message": "snapshotFiles must be a boolean"})
+
+
+async def test_how_often_strangers_may_read(serve: Serve) -> None:
+    ann = await convos(await serve({"dialects": [{"use": "convos", "share_per_address": "2/minute"}]}))
+    (id,) = await ann.start("one")
+    path = f"/api/share/{(await ann.ok('POST', f'/api/share/{id}', json={}))['shareId']}"
+    nobody = Convos(ann.box, {})
+    assert [(await nobody.get(where))[0] for where in (path, "/api/share/nothing")] == [200, 404]
+    assert await nobody.get(path) == (429, {"message": "Too many requests. Try again later"})
+    assert (await ann.ok("GET", f"/api/share/link/{id}"))["success"], "of the owner nothing is counted"
+
+
 async def test_links_that_are_not_there(ann: Convos) -> None:
     gone = {"message": "Share not found"}
     assert await ann.get("/api/share/nothing") == (404, "")
@@ -186,4 +225,4 @@ async def test_going_on_with_what_a_link_shows(ann: Convos) -> None:
     for index in (-1, 13):
         status, told = await bob.ask("POST", f"{path}/fork", json={"targetMessageIndex": index})
         assert (status, set(told)) == (400, {"message"})
-    assert (await bob.ask("POST", "/api/share/nothing/fork", json={}))[0] == 404
+    assert await bob.ask("POST", "/api/share/nothing/fork", json={}) == (404, "")
