@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from urllib.parse import quote
 
-import structlog
 from aiohttp import web
 
 from backchat.errors import InvalidInput
 from backchat.services.filenames import kept_name
 from backchat.web.dialect import Call
-from backchat.web.keys import STREAMS
+from backchat.web.lasting import lasting
 
-log = structlog.get_logger(source=__name__)
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ._-()")
 UNNAMED = "conversation"
 LONGEST = 120
@@ -43,30 +40,15 @@ async def download(call: Call, chunks: AsyncIterator[bytes], headers: dict[str, 
 
     A download that ended like a complete one without being it would be taken for one.
     """
-    task = asyncio.current_task()
-    assert task is not None
-    streams = call.request.app[STREAMS]
     response = web.StreamResponse(headers=headers)
-    streams.add(task)  # to be ended at shutdown
-    try:
-        async with aclosing(_ended(chunks)) as source:
-            async for chunk in source:
-                if not response.prepared:
-                    await response.prepare(call.request)
-                await response.write(chunk)
+    async with lasting(call, response), aclosing(_ended(chunks)) as source:
+        async for chunk in source:
+            if not response.prepared:
+                await response.prepare(call.request)
+            await response.write(chunk)
         if not response.prepared:
             await response.prepare(call.request)
         await response.write_eof()
-    except ConnectionResetError:
-        log.debug("download.client_left")
-    except Exception:
-        if not response.prepared:
-            raise
-        log.exception("download.broken")
-        if call.request.transport is not None:
-            call.request.transport.abort()
-    finally:
-        streams.discard(task)
     return response
 
 

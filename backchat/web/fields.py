@@ -8,6 +8,8 @@ from marshmallow import ValidationError, fields
 
 from backchat.web.multipart import Upload
 
+DEPTH = 32
+
 
 class Whole(fields.Integer):
     """An integer; 8080.5 is none, and the text of an environment variable may be one."""
@@ -38,3 +40,13 @@ class Uploads(fields.Field[tuple[Upload, ...]]):
         if self._most is not None and len(value) > self._most:
             raise ValidationError(f"At most {self._most} file(s).")
         return value
+
+
+def too_deep(value: Any) -> bool:
+    """Whether JSON is nested deeper than ``DEPTH``: what is stored inside something else must fit every serialiser."""
+    level = [value]
+    for _ in range(DEPTH):
+        level = [
+            inner for v in level if isinstance(v, dict | list) for inner in (v.values() if isinstance(v, dict) else v)
+        ]
+    return any(isinstance(v, dict | list) for v in level)

@@ -16,8 +16,8 @@ from backchat.domain.run import RunEnded, RunPaused
 from backchat.services.runlog import Numbered
 from backchat.web.dialect import Call
 from backchat.web.keys import METRICS, OPENINGS, STREAMS
+from backchat.web.lasting import lasting
 
-log = structlog.get_logger(source=__name__)
 PING_SECONDS = 10
 PING = b": ping\n\n"
 Encode = Callable[[Sequence[Numbered]], bytes]
@@ -110,28 +110,15 @@ async def _follow(call: Call, response: EventSourceResponse, shown: Shown) -> No
 
 
 async def _stream(call: Call, write: Callable[[EventSourceResponse], Awaitable[None]]) -> web.StreamResponse:
-    task = asyncio.current_task()
-    assert task is not None
-    streams = call.request.app[STREAMS]
-    streams.add(task)
-    call.request.app[METRICS].stream_opened()
     response = EventSourceResponse(sep="\n", allow_all_methods=True, ping_interval=PING_SECONDS)
     response.headers["Content-Type"] = "text/event-stream; charset=utf-8"
+    call.request.app[METRICS].stream_opened()
     try:
-        await response.prepare(call.request)
-        async with response:
-            await write(response)
-    except ConnectionResetError:
-        log.debug("stream.client_left")
-    except Exception:
-        if not response.prepared:
-            raise
-        # Too late for a status, and the end of the stream would be a lie: the connection breaks, the reader resumes.
-        log.exception("stream.broken")
-        if call.request.transport is not None:
-            call.request.transport.abort()
+        async with lasting(call, response):
+            await response.prepare(call.request)
+            async with response:
+                await write(response)
     finally:
-        streams.discard(task)
         call.request.app[METRICS].stream_closed()
     return response
 

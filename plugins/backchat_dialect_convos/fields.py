@@ -9,7 +9,8 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validate
 from marshmallow import missing as absent
 
-DEPTH = 32
+from backchat.web.fields import DEPTH, too_deep
+
 RATINGS = ("thumbsUp", "thumbsDown")
 _INTEGER = re.compile(r"\s*([+-]?\d{1,18})", re.ASCII)
 
@@ -124,15 +125,6 @@ class Feedback(Json):
         if not isinstance(value, dict) or value.get("rating") not in RATINGS:
             raise ValidationError(f"must be null, or have a rating that is one of {', '.join(RATINGS)}")
         return super()._deserialize(value, attr, data, **more)
-
-
-def too_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(DEPTH):
-        level = [
-            inner for v in level if isinstance(v, dict | list) for inner in (v.values() if isinstance(v, dict) else v)
-        ]
-    return any(isinstance(v, dict | list) for v in level)
 
 
 class Sort(fields.String):

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import INCLUDE, ValidationError, fields, post_load, validate, validates_schema
 
-from backchat.web.fields import Uploads
+from backchat.web.fields import Uploads, too_deep
 from backchat_dialect_convos.fields import (
     Count,
     Direction,
@@ -19,7 +19,6 @@ from backchat_dialect_convos.fields import (
     Switch,
     needed,
     plain,
-    too_deep,
     wrapped,
 )
 

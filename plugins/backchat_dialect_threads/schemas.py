@@ -8,9 +8,8 @@ from typing import Any
 import orjson
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validate
 
-from backchat.web.fields import Uploads, Whole
+from backchat.web.fields import DEPTH, Uploads, Whole, too_deep
 
-DEPTH = 32
 LARGEST = 10**9
 _KEEP_EMPTY = ("content", "system_prompt")
 
@@ -18,16 +17,6 @@ _KEEP_EMPTY = ("content", "system_prompt")
 def _not_blank(text: str) -> None:
     if not text.strip():
         raise ValidationError("Must not be blank.")
-
-
-def too_deep(value: Any) -> bool:
-    """Whether JSON is nested deeper than ``DEPTH``: what is stored inside something else must fit every serialiser."""
-    level = [value]
-    for _ in range(DEPTH):
-        level = [
-            inner for v in level if isinstance(v, dict | list) for inner in (v.values() if isinstance(v, dict) else v)
-        ]
-    return any(isinstance(v, dict | list) for v in level)
 
 
 def _not_too_deep(value: Any) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from backchat.errors import InvalidInput
 from backchat.testing.plugin import Serve
 from backchat.testing.provider import ScriptedProvider
-from backchat_dialect_threads.schemas import DEPTH, too_deep
+from backchat.web.fields import DEPTH, too_deep
 from backchat_dialect_threads.tools import LARGEST, readable_tools
 from backchat_dialect_threads.toolschemas import STEPS, check_schema
 from threads_box import WEATHER, ask, models, scripted, sdk
