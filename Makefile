@@ -46,10 +46,9 @@ $(CLIENT)/node_modules/.installed: $(CLIENT)/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --silent --ignore-scripts --prefix $(CLIENT) && touch $@; \
 		else echo "no npm: LibreChat's client is not tested"; fi
 
-# Two at a time, and the tests of a file in one place: they share what is made once. pytest goes last: its closing line
-# is the result.
+# Two at a time. pytest goes last: its closing line is the result.
 test: lint $(CLIENT)/node_modules/.installed
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist worksteal
 
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.soak all

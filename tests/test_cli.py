@@ -81,6 +81,15 @@ def test_users(run: Run) -> None:
     assert "bob" not in run("users", "list").output
 
 
+def test_users_password(run: Run) -> None:
+    run("users", "create", "ada")
+    given = run("users", "password", "ada", stdin="correct horse\n")
+    assert (given.exit_code, given.stdout) == (0, "ada has a new password\n")
+    assert run("users", "password", "bob", stdin="correct horse\n").stderr == "Error: there is no user called 'bob'\n"
+    assert run("users", "password", "ada", stdin="\n").exit_code == 2
+    assert run("users", "password", "ada", stdin="short\n").exit_code == 1
+
+
 def test_users_delete(run: Run) -> None:
     ids = {name: run("users", "create", name).stdout.strip() for name in ("ada", "bob")}
     assert run("keys", "create", "--user", "ada").exit_code == 0

@@ -6,6 +6,9 @@ import signal
 import subprocess
 import zipfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -88,17 +91,22 @@ def test_what_cannot_be_imported(run: Run, tmp_path: Path) -> None:
     for name in ("backchat", "chatgpt", "claude", "librechat"):
         assert name in result.stdout
     good = export(tmp_path / "b.json", [conversation(1), "\x1b[31mno conversation", {"title": "\x1b[2J"}])
-    mixed = run("import", no_export, good, "--user", "ann")
+    assert run("import", no_export, good, "--user", "ann").exit_code == 1  # one was not read
+    good = export(tmp_path / "c.json", [conversation(2), "\x1b[31mno conversation", {"title": "\x1b[2J"}])
+    mixed = run("import", good, "--user", "ann")
     assert mixed.exit_code == 0
     assert f"{good}: entry 2" in mixed.stderr
     assert "\x1b" not in mixed.output
-    assert run("import", no_export, good, "--user", "ann").exit_code == 1  # nothing came in, and something failed
+    assert run("import", good, "--user", "ann").exit_code == 1  # nothing came in, and something failed
 
 
 def test_who_and_what_must_be_there(run: Run, tmp_path: Path) -> None:
     file = export(tmp_path / "a.json", [conversation(1)])
     nobody = run("import", file, "--user", "bob")
-    assert (nobody.exit_code, nobody.stderr) == (1, "Error: there is no user called 'bob'\n")
+    assert (nobody.exit_code, nobody.stderr) == (
+        1,
+        "Error: there is no user called 'bob' in this storage (see --data and --config)\n",
+    )
     assert run("import", str(tmp_path / "missing.json"), "--user", "ann").exit_code == 2
     assert run("import", file).exit_code == 2
     assert run("import", "--user", "ann").exit_code == 2
@@ -117,9 +125,8 @@ def test_a_file_that_cannot_be_opened_hides_nothing_of_the_others(
 
     monkeypatch.setattr(Path, "open", refused)
     result = run("import", good, secret, "--user", "ann")
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert cells(result) == [["1", "0", "0", "done"], ["0", "0", "0", "cannot", "be", "read:", "Permission", "denied"]]
-    assert run("import", secret, "--user", "ann").exit_code == 1
 
 
 def test_a_conversation_may_be_larger_than_one_that_is_uploaded(run: Run, tmp_path: Path) -> None:
@@ -145,6 +152,29 @@ def test_beside_a_server(tmp_path: Path) -> None:
         status, answer = server.ask("GET", "/api/chat/conversations")
         assert status == 200
         assert "Talk 7" in orjson.dumps(answer).decode()
+
+
+def test_a_server_that_stops_says_so_to_who_waits_for_an_import(tmp_path: Path) -> None:
+    file = export(tmp_path / "a.json", [conversation(n, 10, 200) for n in range(3000)])
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.json"\r\n\r\n'
+    body = head + Path(file).read_bytes() + b"\r\n--x--\r\n"
+    with serving(tmp_path) as server, ThreadPoolExecutor() as threads:
+
+        def upload() -> tuple[int, str | None, Any]:
+            connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+            kind = {"Content-Type": "multipart/form-data; boundary=x", "Authorization": f"Bearer {server.key}"}
+            with closing(connection):
+                connection.request("POST", "/api/convos/import", body, kind)
+                answer = connection.getresponse()
+                return answer.status, answer.headers["Retry-After"], orjson.loads(answer.read())
+
+        waiting = threads.submit(upload)
+        until(lambda: server.ask("GET", "/api/convos")[1]["conversations"] != [], "some conversations")
+        server.signal(signal.SIGTERM)
+        status, retry, answer = waiting.result(60)
+        assert (status, retry is not None) == (503, True)
+        assert 0 < answer["imported"] < 3000
+        assert server.wait() == 0
 
 
 def test_killed_in_the_middle_it_leaves_whole_conversations_and_a_further_one_completes_it(

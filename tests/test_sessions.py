@@ -175,6 +175,16 @@ async def test_every_login_is_a_session_of_its_own(desk: Desk) -> None:
     assert [await desk.sessions.session(login.access) for login in logins[1:]] == [ANN] * 4
 
 
+async def test_a_new_password_ends_every_login(desk: Desk) -> None:
+    old = await desk.log_in()
+    await desk.accounts.set_password(ANN.user, "battery staple")
+    assert await desk.refusal(old.access) == "Unauthorized"
+    assert await desk.sessions.log_in("Ann", WORDS) is None
+    new = await desk.sessions.log_in("Ann", "battery staple")
+    assert new is not None
+    assert await desk.sessions.session(new.access) == ANN
+
+
 # What a token is good for
 
 

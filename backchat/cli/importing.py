@@ -33,8 +33,9 @@ from backchat.web.logs import set_up_logs
 def import_(sources: tuple[Path, ...], user: str, file: Path | None, data: Path) -> None:
     """Import the conversations in each FILE: JSON that another product has exported, or a zip with such files.
 
-    Each conversation is imported as a whole or not at all, and one that is there already is left as it is, so a file
-    can be imported again. The exit code is 1 if nothing was imported and something could not be.
+    Each conversation is imported as a whole or not at all. One that is there already gets the messages that are new,
+    and stays as it is otherwise, so a file can be imported again. The exit code is 1 if a file could not be read to its
+    end, or if nothing was imported and something could not be.
     """
     config = Installation(file, data).load_usable()
     set_up_logs("console", "warning")
@@ -49,8 +50,8 @@ def import_(sources: tuple[Path, ...], user: str, file: Path | None, data: Path)
         if result.failed > len(result.problems):
             click.echo(f"{source}: and {result.failed - len(result.problems)} more", err=True)
     ended = [result for _, result in results if not isinstance(result, str)]
-    bad = len(ended) < len(results) or any(r.failed or r.status != "done" for r in ended)
-    if bad and not any(r.imported for r in ended):
+    broken = len(ended) < len(results) or any(r.status != "done" for r in ended)
+    if broken or (any(r.failed for r in ended) and not any(r.imported for r in ended)):
         sys.exit(1)
 
 
@@ -72,7 +73,7 @@ async def _import(config: Config, name: str, sources: Sequence[Path]) -> list[tu
     async with open_store(config) as store:
         user = await Accounts(store, now=now, new_id=new_id).user_by_name(name)
         if user is None:
-            raise click.ClickException(f"there is no user called {name!r}")
+            raise click.ClickException(f"there is no user called {name!r} in this storage (see --data and --config)")
         imports = Imports(store, config.importers, limits, config.retention, new_id(), now=now, new_id=new_id)
         async with imports:
             with _bar() as bar:

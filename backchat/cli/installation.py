@@ -82,7 +82,7 @@ def installation_options(command: F) -> F:
         type=click.Path(path_type=Path),
         envvar="BACKCHAT_CONFIG",
         show_envvar=True,
-        help="Configuration file; without one, SQLite, the echo provider, API keys and the chat API.",
+        help="Configuration file; without one, SQLite, the echo provider, and all APIs.",
     )(command)
 
 

@@ -86,13 +86,15 @@ async def _drain(app: web.Application, stop: Stop, seconds: float) -> None:
         return
     winding.cancel()
     await asyncio.wait((winding,))
-    # Here and not in the cleanup, which waits for requests that wait for these runs.
+    # Here and not in the cleanup, which waits for requests that wait for these.
+    await app[SERVICES].imports.close()
     await app[SERVICES].runs.drain(0)
 
 
 async def _wind_down(app: web.Application, seconds: float) -> None:
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
+    await app[SERVICES].imports.close()  # the same file can be given again
     await app[SERVICES].runs.drain(seconds)
     # Readers have yet to write how it ended; some follow a run of another process, which is draining as well.
     if streams := app[STREAMS]:

@@ -44,6 +44,25 @@ def create(
 
 @users.command()
 @click.argument("name")
+@installation_options
+def password(name: str, file: Path | None, data: Path) -> None:
+    """Give the account called NAME the password that is the first line of standard input, and end its logins."""
+    given = sys.stdin.readline().rstrip("\r\n")
+    if not given:
+        raise click.UsageError("standard input holds no password")
+
+    async def set_(accounts: Accounts) -> None:
+        user = await accounts.user_by_name(name)
+        if user is None:
+            raise click.ClickException(f"there is no user called {name!r}")
+        await accounts.set_password(user.id, given)
+
+    Installation(file, data).run(set_)
+    click.echo(f"{name} has a new password")
+
+
+@users.command()
+@click.argument("name")
 @click.option("--id", "by_id", is_flag=True, help="NAME is an id, such as the subject of a token.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @installation_options

@@ -27,7 +27,10 @@ class TitlesSchema(Schema):
     provider = fields.String(
         load_default=None,
         allow_none=True,
-        metadata={"description": "Name of the provider that makes titles, in the background; none unless set."},
+        metadata={
+            "description": "Name of the provider that makes titles, in the background; none unless set. Its "
+            "model has to do what it is told: `echo` does not, and the server does not start then."
+        },
     )
     model = fields.String(
         load_default=None,
@@ -54,7 +57,8 @@ class RetentionSchema(Schema):
     conversations = _span(
         None,
         "for ever",
-        "The same for every conversation, if set. A shorter time of a temporary one goes before.",
+        "The same for every conversation, if set; of an imported one after the import. A shorter time of a temporary "
+        "one goes before.",
         endless=True,
     )
 
@@ -69,7 +73,7 @@ class ImportsSchema(Schema):
 
     max_size = Size(
         load_default=250 * MIB,
-        metadata={"type": "size", "default": "`250MiB`", "description": "The largest file that is imported."},
+        metadata={"type": "size", "default": "`250MiB`", "description": "The largest file that can be uploaded."},
     )
     max_unpacked = Size(
         load_default=2048 * MIB,
@@ -80,7 +84,8 @@ class ImportsSchema(Schema):
         metadata={
             "type": "size",
             "default": "`32MiB`",
-            "description": "The largest conversation in a file; one is held in memory, at several times its size.",
+            "description": "The largest conversation in an uploaded file; one is held in memory, at several "
+            "times its size.",
         },
     )
     wait = fields.Float(

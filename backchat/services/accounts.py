@@ -14,12 +14,13 @@ from typing import Any, Literal
 from backchat.domain.identity import ApiKey, Identity, User
 from backchat.domain.times import moment, stamp
 from backchat.errors import Conflict, InvalidInput, NotFound, StaleWrite
-from backchat.ports.storage import Put, Query, Record, RecordStore
+from backchat.ports.storage import Purge, Put, Query, Record, RecordStore
 from backchat.services.account_records import folded, key_doc, key_of, unclaimed_doc, user_doc, user_of
 from backchat.services.belongings import forget
 from backchat.services.paging import all_found
 from backchat.services.passwords import Passwords
 from backchat.services.retrying import retrying
+from backchat.services.session_records import SESSION
 
 NAME_MAX = 100
 EMAIL_MAX = 254
@@ -97,6 +98,19 @@ class Accounts:
     async def user_by_name(self, name: str) -> User | None:
         record = await self._found("name_folded", name)
         return user_of(record) if record else None
+
+    async def set_password(self, user: str, password: str) -> None:
+        """Give the account of that id a password, and end its logins. Raises NotFound, and InvalidInput."""
+        hashed = await self._passwords.hash(password)
+
+        async def attempt() -> None:
+            record = await self._store.get("user", user)
+            if record is None:
+                raise NotFound("user not found")
+            changed = Put("user", user, {**record.doc, "password_hash": hashed}, record.version)
+            await self._store.apply([changed, Purge(SESSION.name, (("owner", (user,)),))])
+
+        await retrying(attempt)
 
     async def ensure_user(self, name: str) -> User:
         """The user of that name; created, without a password, if there is none. Raises InvalidInput for a bad name."""

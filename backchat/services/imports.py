@@ -72,7 +72,10 @@ class Imports:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """What still runs stops between two conversations, and is ``interrupted``."""
+        await self.close()
+
+    async def close(self) -> None:
+        """What still runs stops between two conversations, and is ``interrupted``; nothing begins any more."""
         self._closed = True
         running = list(self._live.values())
         for live in running:
