@@ -62,6 +62,11 @@ async def test_signs_of_life_before_there_is_a_run(
     thread = orjson.loads((await first.content.readuntil(b"\n\n")).partition(b"data: ")[2])["thread_id"]
     monkeypatch.setattr("backchat_dialect_threads.answering.PATIENCE", Patience(after=0.0))
     second = await begin(box, ann, content="b", thread_id=thread, stream=streams)
+    queues = box.services.turns._queues
+    while True:  # its headers are out before it stands in the line
+        if thread in queues and queues[thread].locked():
+            break
+        await asyncio.sleep(0)
     noted = await begin(box, ann, content="c", thread_id=thread, stream=streams, send_to_llm="false")
     (stored,) = (await box.services.conversations.store.find(Query(kind="run")))[:2]
     gate.set()
