@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -11,8 +11,10 @@ import uuid_utils
 from aiohttp import web
 
 from backchat.config import Config, opened
+from backchat.errors import ConfigError
 from backchat.ports.metrics import Meter
 from backchat.ports.storage import OnCommit, RecordStore
+from backchat.ports.tools import Tool
 from backchat.services.accounts import Accounts
 from backchat.services.assembly import Parts, assembled
 from backchat.services.container import Services
@@ -92,17 +94,36 @@ async def open_services(config: Config, meter: Meter, clock: Callable[[], dateti
             retention=config.retention,
             imports=config.imports,
             sessions=config.sessions,
+            credits=config.credits,
+            tools=await _tools(config, stack),
+            agents={s.name: await stack.enter_async_context(opened(s)) for s in config.agents},
+            transcriber=await stack.enter_async_context(opened(config.transcription)) if config.transcription else None,
+            authorize=config.authorize,
             times=RunTimes(
                 keep=timedelta(seconds=replies.keep),
                 wait=timedelta(seconds=replies.wait),
                 limit=timedelta(seconds=replies.max_duration),
                 lease=timedelta(seconds=replies.lease),
+                tool_time=timedelta(seconds=replies.tool_time),
+                tool_rounds=replies.tool_rounds,
             ),
             meter=meter,
             now=clock,
             new_id=new_id,
         )
         yield await stack.enter_async_context(assembled(parts))
+
+
+async def _tools(config: Config, stack: AsyncExitStack) -> Sequence[Tool]:
+    """The tools of all sources. Raises ConfigError if two have one name."""
+    found: dict[str, Tool] = {}
+    for selected in config.tools:
+        for tool in await stack.enter_async_context(opened(selected)):
+            name = tool.definition.name
+            if name in found:
+                raise ConfigError(f"{selected.path}: another tool is called {name!r} already")
+            found[name] = tool
+    return tuple(found.values())
 
 
 def build_app(config: Config, clock: Callable[[], datetime] = now) -> web.Application:

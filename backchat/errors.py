@@ -15,6 +15,7 @@
         RunInProgress               conflict        run_in_progress
         DocumentsPending            conflict        documents_pending
       TooLarge                      too_large       too_large
+      InsufficientCredits           exhausted       insufficient_credits
       RateLimited                   rate_limited    rate_limited
       Unavailable                   unavailable     unavailable
         NotConfigured               unavailable     not_configured
@@ -151,6 +152,13 @@ class DocumentsPending(Conflict):
 class TooLarge(BackchatError):
     kind = ErrorKind.TOO_LARGE
     code = "too_large"
+
+
+class InsufficientCredits(BackchatError):
+    """The user, or the workspace, has spent what may be spent."""
+
+    kind = ErrorKind.EXHAUSTED
+    code = "insufficient_credits"
 
 
 class RateLimited(BackchatError):

@@ -1,7 +1,7 @@
-"""Every hook backchat calls. All are synchronous, run once while the app is built, and return descriptors.
+"""Every hook backchat calls. All are synchronous; all but one run once while the app is built, and return descriptors.
 
-Hooks that run per request are deliberately absent: what runs per request is an object behind a port, opened from a
-descriptor. Two plugins that offer the same name for the same hook stop the start.
+What runs per request is an object behind a port, opened from a descriptor; the one exception is
+``backchat_authorize``, which is pure. Two plugins that offer the same name for the same hook stop the start.
 """
 
 from __future__ import annotations
@@ -12,6 +12,11 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from backchat.domain.conversation import Conversation
+    from backchat.domain.identity import Identity
+    from backchat.domain.rights import Action, Standing
+    from backchat.domain.workspace import Workspace
+    from backchat.ports.agents import AgentBackend
     from backchat.ports.auth import AuthenticatorBackend
     from backchat.ports.embedding import EmbedderBackend
     from backchat.ports.extraction import Extractor
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
     from backchat.ports.memory import MemoryBackend
     from backchat.ports.providers import ProviderBackend
     from backchat.ports.storage import StorageBackend
+    from backchat.ports.tools import ToolBackend
+    from backchat.ports.transcription import TranscriberBackend
     from backchat.web.dialect import Dialect
 
 hookspec = pluggy.HookspecMarker("backchat")
@@ -120,5 +127,54 @@ def backchat_dialects() -> Sequence[Dialect]:
 
     Called once, before anything is opened. Return one ``Dialect`` for each; the config's ``dialects`` list says which
     are mounted. A route whose method and path another dialect already serves stops the start.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def backchat_tools() -> Sequence[ToolBackend]:
+    """Offer tools that the server runs when a model calls for them.
+
+    Called once, before anything is opened. Return one ``ToolBackend`` for each source of tools; the config's ``tools``
+    list says which are used. ``open(settings)`` yields the ``Tool`` objects of the source; no two tools of a server may
+    have the same name. Test yours by subclassing ``backchat.testing.tool.ToolContract``.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def backchat_agents() -> Sequence[AgentBackend]:
+    """Offer agents: who decides what a reply is made of.
+
+    Called once, before anything is opened. Return one ``AgentBackend`` for each framework; the config's ``agents`` list
+    says which can be chosen, beside ``none``, the server's own loop. ``open(settings)`` yields an ``Agent``, which gets
+    the model and the tools through an ``AgentTurn``. Test yours by subclassing
+    ``backchat.testing.agent.AgentContract``.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def backchat_transcribers() -> Sequence[TranscriberBackend]:
+    """Offer ways to turn sound into text.
+
+    Called once, before anything is opened. Return one ``TranscriberBackend`` for each protocol or engine; the config
+    picks one with ``transcription.use``, or none. ``open(settings)`` yields a ``Transcriber``. Test yours by
+    subclassing ``backchat.testing.transcription.TranscriberContract``.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def backchat_authorize(
+    who: Identity, action: Action, standing: Standing, thing: Conversation | Workspace
+) -> bool | None:
+    """Say whether somebody may do something.
+
+    Called for every request, in every dialect, about a conversation or a workspace. Return True or False, or None to
+    have no opinion. It must be quick and do no I/O. ``standing`` is what the caller is to the thing, by what is stored
+    at this moment; what actions and standings mean, and the answers of the core, are in ``backchat.domain.rights``. The
+    first plugin that does not answer None decides; the core's own table comes last. Who may not ``read`` a
+    conversation, or ``enter`` a workspace, is told that there is none.
     """
     raise NotImplementedError

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import pluggy
 
 from backchat import hookspecs
+from backchat.domain.rights import Action, Standing, allowed
 from backchat.errors import ConfigError
 
 if TYPE_CHECKING:
+    from backchat.domain.conversation import Conversation
+    from backchat.domain.identity import Identity
+    from backchat.domain.workspace import Workspace
+    from backchat.ports.agents import AgentBackend
     from backchat.ports.auth import AuthenticatorBackend
     from backchat.ports.embedding import EmbedderBackend
     from backchat.ports.extraction import Extractor
@@ -20,9 +25,20 @@ if TYPE_CHECKING:
     from backchat.ports.memory import MemoryBackend
     from backchat.ports.providers import ProviderBackend
     from backchat.ports.storage import StorageBackend
+    from backchat.ports.tools import ToolBackend
+    from backchat.ports.transcription import TranscriberBackend
     from backchat.web.dialect import Dialect
 
 GROUP = "backchat"
+
+
+class _Core:
+    """The core's own answer to the one hook that is asked per request: the table."""
+
+    @staticmethod
+    @hookspecs.hookimpl(trylast=True)
+    def backchat_authorize(action: Action, standing: Standing) -> bool:
+        return allowed(action, standing)
 
 
 class Named(Protocol):
@@ -62,6 +78,7 @@ class Plugins:
         self._pm = pluggy.PluginManager(GROUP)
         self._pm.add_hookspecs(hookspecs)
         self.versions: dict[str, str] = {}
+        self._register(_Core, "core")
         if from_entry_points:
             self._load_entry_points()
         for module in modules:
@@ -79,6 +96,9 @@ class Plugins:
         self.importers: Offers[Importer] = self._collect("importer", "backchat_importers")
         self.authenticators: Offers[AuthenticatorBackend] = self._collect("authenticator", "backchat_authenticators")
         self.dialects: Offers[Dialect] = self._collect("dialect", "backchat_dialects")
+        self.tools: Offers[ToolBackend] = self._collect("tool", "backchat_tools")
+        self.agents: Offers[AgentBackend] = self._collect("agent", "backchat_agents")
+        self.transcribers: Offers[TranscriberBackend] = self._collect("transcriber", "backchat_transcribers")
 
     @property
     def offers(self) -> Sequence[Offers[Named]]:
@@ -93,7 +113,15 @@ class Plugins:
             self.importers,
             self.authenticators,
             self.dialects,
+            self.tools,
+            self.agents,
+            self.transcribers,
         )
+
+    def authorize(self, who: Identity, action: Action, standing: Standing, thing: Conversation | Workspace) -> bool:
+        """What the plugins say to a request, else the table of the core."""
+        hook = self._pm.hook.backchat_authorize
+        return bool(hook(who=who, action=action, standing=standing, thing=thing))
 
     def _load_entry_points(self) -> None:
         # Not pluggy's own loader: a plugin that fails to import must be named in the message.

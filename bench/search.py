@@ -13,6 +13,7 @@ from uuid import UUID
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.ports.storage import Put, RecordStore
+from backchat.services.access import Access, by_table
 from backchat.services.archive import Archive, Wanted
 from backchat.services.conversations import Conversations
 from bench.arena import Options, workplace
@@ -79,7 +80,9 @@ def archive_of(store: RecordStore) -> Archive:
     def now() -> datetime:
         return datetime.now(UTC)
 
-    conversations = Conversations(store, now, str, idle=_nothing, stop=_nothing, unread=_nothing_unread)
+    conversations = Conversations(
+        store, Access(store, by_table, now), now, str, idle=_nothing, stop=_nothing, unread=_nothing_unread
+    )
     return Archive(store=store, conversations=conversations, now=now)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ from typing import Any
 import yaml
 
 from bench.load import Target
-from bench.processes import TARGET_CORE, Child
+from bench.processes import TARGET_CORE, Child, NotReady
 from bench.wire import HOST, ask, request
 
 COMMAND = str(Path(sys.executable).with_name("backchat"))
@@ -60,6 +62,15 @@ class Backchat:
             raise RuntimeError(f"backchat keys create: {made.stderr.strip()}")
         return made.stdout.strip()
 
+    def first_key(self, seconds: float = 30.0) -> str:
+        """The key that the first start on an empty store prints. Raises NotReady."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if found := re.search(r"bsk_\w+", self.log.read_text(encoding="utf-8")):
+                return found[0]
+            time.sleep(0.005)
+        raise NotReady("no key was printed")
+
     def start(self, *, core: int = TARGET_CORE) -> float:
         """Serve; returns the seconds from the start of the process until ``/readyz`` answered 200."""
         began = time.monotonic()
@@ -77,6 +88,10 @@ class Backchat:
         assert self.child is not None
         self.child.kill()
         self.child = None
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.child is not None
+        self.child.process.send_signal(number)
 
     @property
     def database(self) -> Path:

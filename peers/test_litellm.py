@@ -13,6 +13,7 @@ from faulty_link import faulty_link
 
 from backchat.domain.message import Text, ToolCall, ToolResult
 from backchat.domain.run import TextDelta
+from backchat.domain.settings import Sampling
 from backchat.errors import ProviderCredentials, ProviderError, ProviderRejected, ProviderThrottled, ProviderTimeout
 from backchat.ports.providers import Finish, ModelRequest, PromptMessage, ProviderEvent, UsageReport
 from backchat.testing.provider import WEATHER, ProviderContract, ask, collect, said
@@ -84,8 +85,7 @@ async def test_every_kind_of_option_is_taken() -> None:
     request = ModelRequest(
         messages=[PromptMessage("user", (Text("hi"),))],
         system="Be brief.",
-        temperature=0.5,
-        max_output_tokens=50,
+        sampling=Sampling(temperature=0.5, max_tokens=50),
         json_output=True,
         reasoning="low",
     )

@@ -13,6 +13,7 @@ from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.message import Message, Text
 from backchat.ports.storage import Change, RecordStore
+from backchat.services.access import Access, by_table
 from backchat.services.archive import Archive, Page, Wanted
 from backchat.services.conversations import Conversations
 from backchat.services.kinds import KINDS
@@ -36,7 +37,13 @@ class Shelf:
         self.store, self.time = store, at(1000)
         numbers = count(1)
         self.conversations = Conversations(
-            store, self.now, lambda: f"new{next(numbers):06}", idle=_nothing, stop=_nothing, unread=_nothing_unread
+            store,
+            Access(store, by_table, self.now),
+            self.now,
+            lambda: f"new{next(numbers):06}",
+            idle=_nothing,
+            stop=_nothing,
+            unread=_nothing_unread,
         )
         self.archive = Archive(store=store, conversations=self.conversations, now=self.now)
         self.tags = Tags(

@@ -9,9 +9,16 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
+from backchat.services.modeltable import model_table
 from backchat.web.logs import set_up_logs
 
 pytest.register_assert_rewrite("sdk_cases", "sdk_talk", "sdk_knowledge")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def prices() -> None:
+    """Read once, so that no test waits for a thread that reads them."""
+    model_table()
 
 
 @pytest.fixture(autouse=True)

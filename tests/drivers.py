@@ -103,4 +103,49 @@ class Convos(Chat):
         assert gone["deletedCount"] == 1
 
 
-DRIVERS: Mapping[str, Driver] = {"chat": Chat(), "threads": Threads(), "convos": Convos()}
+class Workspaces:
+    """Sessions of the personal workspace. It does not stream: whoever does not want to wait asks again."""
+
+    async def _ask(self, box: Box, method: str, path: str, who: Mapping[str, str], **more: Any) -> Any:
+        """``path`` is within the personal workspace."""
+        listed = await box.client.get("/api/workspaces/", headers=who)
+        home = (await listed.json())["results"][0]["id"]
+        headers = {**who, **more.pop("headers", {})}
+        answer = await box.client.request(method, f"/api/workspaces/{home}/chats/{path}", headers=headers, **more)
+        assert answer.status in (200, 201, 202, 204), await answer.text()
+        return await answer.json() if answer.status != 204 else None
+
+    async def _session(self, box: Box, who: Mapping[str, str], conversation: str | None) -> str:
+        return conversation or (await self._ask(box, "POST", "", who, json={}))["id"]
+
+    async def say(self, box: Box, who: Mapping[str, str], text: str, conversation: str | None) -> tuple[str, str]:
+        session = await self._session(box, who, conversation)
+        told = await self._ask(box, "POST", f"{session}/messages/", who, json={"content": text})
+        return session, told["ai_messages"][-1]["content"]
+
+    async def stream(self, box: Box, who: Mapping[str, str], text: str, conversation: str | None) -> tuple[str, str]:
+        session = await self._session(box, who, conversation)
+        later = {"Prefer": "respond-async"}
+        told = await self._ask(box, "POST", f"{session}/messages/", who, json={"content": text}, headers=later)
+        poll = f"{session}/messages/agent-task-status/{told['task_id']}/"
+        while told["status"] == "processing":
+            told = await self._ask(box, "GET", poll, who)
+        return session, told["ai_messages"][-1]["content"]
+
+    async def browse(self, box: Box, who: Mapping[str, str]) -> Sequence[str]:
+        return [s["id"] for s in (await self._ask(box, "GET", "", who))["results"]]
+
+    async def read(self, box: Box, who: Mapping[str, str], conversation: str) -> Sequence[tuple[str, str]]:
+        found = await self._ask(box, "GET", f"{conversation}/messages/?page_size=100", who)
+        return [(m["role"], m["content"]) for m in found["results"]]
+
+    async def delete(self, box: Box, who: Mapping[str, str], conversation: str) -> None:
+        await self._ask(box, "DELETE", f"{conversation}/", who)
+
+
+DRIVERS: Mapping[str, Driver] = {
+    "chat": Chat(),
+    "threads": Threads(),
+    "convos": Convos(),
+    "workspaces": Workspaces(),
+}

@@ -28,9 +28,11 @@ from backchat.domain.message import (
     ToolResult,
     Usage,
 )
+from backchat.domain.settings import ModelSettings, Sampling
 from backchat.ports.importing import SourceConversation, Unreadable
 from backchat.ports.providers import ImageData
 from backchat.ports.storage import Change, RecordStore
+from backchat.services.access import Access, by_table
 from backchat.services.bundles import ExportFormat
 from backchat.services.conversations import Conversations
 from backchat.services.exports import Exports
@@ -50,7 +52,11 @@ def exports(store: RecordStore) -> Exports:
     def now() -> datetime:
         return LATER
 
-    return Exports(store=store, conversations=Conversations(store, now, str, nothing, nothing, nothing), now=now)
+    return Exports(
+        store=store,
+        conversations=Conversations(store, Access(store, by_table, now), now, str, nothing, nothing, nothing),
+        now=now,
+    )
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,24 @@ data = st.dictionaries(
     ).filter(lambda v: v not in (float("inf"), float("-inf")) and "Infinity" not in json.dumps(v)),
     max_size=3,
 )
+numbers = st.none() | st.integers(0, 2) | st.floats(0, 2)
+samplings = st.builds(
+    Sampling,
+    temperature=numbers,
+    max_tokens=st.none() | st.integers(1, 10**6),
+    top_p=numbers,
+    frequency_penalty=numbers,
+    presence_penalty=numbers,
+    parameters=data,
+)
+settings = st.builds(
+    ModelSettings,
+    provider=st.none() | names,
+    model=st.none() | names,
+    system=texts,
+    sampling=samplings,
+    agent=st.none() | names,
+)
 parts = st.one_of(
     st.builds(Text, texts),
     st.builds(Reasoning, texts),
@@ -167,6 +191,8 @@ def trees(draw: Callable[..., Any]) -> Kept:
         archived_at=draw(st.none() | moments),
         pinned=draw(st.booleans()),
         tags=tuple(draw(st.lists(names, max_size=3, unique=True))),
+        completed=draw(st.booleans()),
+        settings=draw(settings),
         options=draw(data),
         metadata=draw(data),
     )
@@ -199,7 +225,19 @@ def check_same(read: SourceConversation | Unreadable, kept: Kept) -> None:
     assert isinstance(read, SourceConversation)
     assert read.exact
     c = kept.conversation
-    for name in ("id", "title", "created_at", "updated_at", "leaf", "channel", "archived_at", "pinned", "tags"):
+    for name in (
+        "id",
+        "title",
+        "created_at",
+        "updated_at",
+        "leaf",
+        "channel",
+        "archived_at",
+        "pinned",
+        "tags",
+        "completed",
+        "settings",
+    ):
         assert getattr(read, name) == getattr(c, name), name
     assert (read.options, read.metadata, read.files) == (c.options, c.metadata, kept.files)
     assert [m.id for m in read.messages] == [m.id for m in kept.messages]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -13,14 +14,22 @@ from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention, Titling
 from backchat.domain.message import Message, Usage
 from backchat.domain.run import Run
+from backchat.domain.settings import ModelSettings
+from backchat.domain.usage import Credits, UsageRecord
+from backchat.ports.agents import Agent
 from backchat.ports.learning import Learned, Lesson, Unlearned
 from backchat.ports.memory import History
-from backchat.ports.storage import Change
+from backchat.ports.storage import Change, Query, RecordStore
+from backchat.ports.tools import Tool
 from backchat.services.assembly import Parts, assemble
+from backchat.services.calls import Calls
 from backchat.services.kinds import KINDS
+from backchat.services.ledger import Ledger
 from backchat.services.providers import Configured, Providers
 from backchat.services.runs import RunTimes
 from backchat.services.saying import Say
+from backchat.services.stored import conversation_put
+from backchat.services.usage_records import usage_record_of
 from backchat.testing.memory_store import MemoryStore
 from backchat.testing.provider import ScriptedProvider
 
@@ -71,6 +80,15 @@ class SlowStore(MemoryStore):
         self.commits.append(changes)
 
 
+def calls_over(store: RecordStore, providers: Providers) -> Calls:
+    """Calls of models that cost nothing, over a store."""
+    ids = count(1)
+    ledger = Ledger(
+        store, providers, Credits(), now=lambda: datetime(2026, 1, 1, tzinfo=UTC), new_id=lambda: f"u{next(ids)}"
+    )
+    return Calls(store, ledger)
+
+
 class Node:
     """The services of one process over a store that several may share."""
 
@@ -80,7 +98,10 @@ class Node:
         *providers: ScriptedProvider,
         titles: Titling | None = None,
         retention: Retention | None = None,
-        **times: timedelta,
+        tools: Sequence[Tool] = (),
+        agents: Mapping[str, Agent] | None = None,
+        credits: Credits | None = None,
+        **times: Any,
     ) -> None:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
         ids = count(1)
@@ -96,6 +117,9 @@ class Node:
             new_id=lambda: f"{id(self)}-{next(ids):06d}",
             titles=titles or Titling(),
             retention=retention or Retention(),
+            tools=tools,
+            agents=agents or {},
+            credits=credits or Credits(),
             times=RunTimes(**times),
         )
         self.services, self.workers, self.jobs, self.engine = assemble(parts)
@@ -110,8 +134,26 @@ class Node:
     async def say(self, text: str, who: Identity = ANN, **more: Any) -> Run:
         return await self.turns.say(who, Say(text=text, **more))
 
-    async def read(self, run: Run, after: int = 0) -> list[tuple[int, Any]]:
-        return [pair async for batch in self.runs.follow(run.id, after) for pair in batch]
+    async def set(self, conversation: str, **settings: Any) -> None:
+        """Give a conversation these settings and no others."""
+        here = await self.conversations.open(ANN, conversation)
+        await self.store.apply([conversation_put(replace(here, settings=ModelSettings(**settings)))])
+
+    async def begun(self, text: str = "hello", **settings: Any) -> str:
+        """A conversation with one message and one answer, and these settings; its id."""
+        run = await self.say(text)
+        await self.runs.result(ANN, run.id)
+        await self.set(run.conversation, **settings)
+        return run.conversation
+
+    async def booked(self) -> list[UsageRecord]:
+        """What replies cost, each in the order in which its calls were made."""
+        found = await self.store.find(Query(kind="usage", limit=1000))
+        booked = [usage_record_of(record) for record in found]
+        return sorted(booked, key=lambda u: (u.payer.run or "", [int(n) for n in u.id.split(".")[1:]]))
+
+    async def read(self, run: Run, after: int = 0, who: Identity = ANN) -> list[tuple[int, Any]]:
+        return [pair async for batch in self.runs.follow(who, run.id, after) for pair in batch]
 
     async def texts(self, conversation: str, who: Identity = ANN) -> list[tuple[str, str, str]]:
         found = await self.conversations.transcript(who, conversation, limit=100)

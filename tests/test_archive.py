@@ -397,14 +397,15 @@ class TestDiscardAll:
     async def test_a_running_reply_is_stopped(self) -> None:
         held = asyncio.Event()
         async with node(SlowStore(), ScriptedProvider(["ok"], ["Hel", held, "lo"])) as n:
-            await n.runs.result((await n.say("hello")).id)
+            await n.runs.result(ANN, (await n.say("hello")).id)
             running = await n.say("more")
             gone = await n.services.archive.discard_all(ANN)
             assert len(gone) == 2
             assert running.conversation in {c.id for c in gone}
             assert running.id not in n.runs.live
             left = {kind.name: await n.store.count(Query(kind=kind.name)) for kind in KINDS}
-            assert {kind for kind, count in left.items() if count} <= {"worker", "idempotency", "cancel"}
+            stays = {"worker", "idempotency", "cancel", "usage", "spending"}
+            assert {kind for kind, count in left.items() if count} <= stays
 
 
 def _begins(word: str, text: str) -> bool:

@@ -58,7 +58,7 @@ async def furnished(one: Node) -> Assistant:
     await services.memories.add(ANN, assistant.id, "I like tea", {})
     for _ in range(2):
         thread = await services.conversations.create(ANN, assistant=assistant.id, channel="threads")
-        await one.runs.result((await one.say("hi", conversation=thread.id)).id)
+        await one.runs.result(ANN, (await one.say("hi", conversation=thread.id)).id)
         await services.documents.add(ANN, filename="a.mp3", mime="audio/mpeg", data=b"x", conversation=thread.id)
     await services.documents.add(ANN, filename="b.mp3", mime="audio/mpeg", data=b"y", assistant=assistant.id)
     return assistant

@@ -104,7 +104,8 @@ def plugins() -> Plugins:
                     Component("apikey", Empty(), never),
                     Component("rich", Rich(), never),
                 ],
-                backchat_dialects=[dialect("chat"), dialect("threads"), dialect("convos")],
+                backchat_tools=[Component(name, Empty(), never) for name in ("clock", "calculator")],
+                backchat_dialects=[dialect("chat"), dialect("threads"), dialect("convos"), dialect("workspaces")],
             )
         ]
     )
@@ -660,6 +661,7 @@ def test_a_missing_secret_of_a_shipped_configuration_is_told(deployed: Path, mon
     assert caught.value.problems == (
         "providers.openai.api_key: the environment variable OPENAI_API_KEY is not set",
         "embedders.openai.api_key: the environment variable OPENAI_API_KEY is not set",
+        "transcription.api_key: the environment variable OPENAI_API_KEY is not set",
         f"auth[3].public_key: the file {deployed / 'jwt-public.pem'} cannot be read: No such file or directory",
     )
 
@@ -677,13 +679,22 @@ def sections_of(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
         yield "authenticator", section
     for section in document["dialects"]:
         yield "dialect", section
+    for section in document["tools"]:
+        yield "tool", section
+    for section in document["agents"]:
+        yield "agent", section
+    yield "transcriber", document["transcription"]
+
+
+ALTERNATIVES = {"storage": "storage", "memory": "memory strategy", "transcription": "transcriber"}
+"""Sections that select one component, and what it is a choice of."""
 
 
 def commented(text: str) -> Iterator[dict[str, Any]]:
     """The alternatives of a file: blocks of comment that are a section themselves."""
     for block in text.split("\n\n"):
         bare = "\n".join(line.removeprefix("# ") for line in block.splitlines() if line.startswith("# "))
-        if bare.startswith(("storage:\n", "memory:\n")):
+        if bare.startswith(tuple(f"{name}:\n" for name in ALTERNATIVES)):
             yield yaml.safe_load(bare)
 
 
@@ -692,7 +703,7 @@ def test_full_shows_everything() -> None:
     document = yaml.safe_load(text)
     shown = [*sections_of(document)]
     for block in commented(text):
-        shown += [("storage" if name == "storage" else "memory strategy", section) for name, section in block.items()]
+        shown += [(ALTERNATIVES[name], section) for name, section in block.items()]
     plugins = first_party()
     used = {(what, section["use"]) for what, section in shown}
     chosen = [offers for offers in plugins.offers if offers not in (plugins.extractors, plugins.importers)]

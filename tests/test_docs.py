@@ -194,14 +194,19 @@ NAMES = {
     "messageId": "MESSAGE",
     "shareId": "SHARE",
     "jobId": "JOB",
+    "shareable_link_id": "LINK",
 }
+IDS = {"is_personal": "WORKSPACE", "agent_framework": "SESSION", "sequence_number": "MESSAGE"}
+"""What has these fields has an ``id`` that later examples call by this name."""
 
 
 def names_in(answer: Any) -> dict[str, str]:
     """What later examples call by a name."""
     if not isinstance(answer, dict):
         return {}
-    found = {name: answer[field] for field, name in NAMES.items() if answer.get(field) is not None}
+    answer = next(iter(answer["results"]), answer) if "results" in answer else answer
+    found = {name: answer["id"] for field, name in IDS.items() if field in answer}
+    found |= {name: answer[field] for field, name in NAMES.items() if answer.get(field) is not None}
     if answer.get("tool_calls"):
         found["CALL"] = answer["tool_calls"][0]["id"]
     return found

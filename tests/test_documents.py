@@ -19,6 +19,8 @@ from backchat.domain.conversation import Conversation
 from backchat.domain.document import Document
 from backchat.domain.identity import Identity
 from backchat.domain.limits import DocumentLimits
+from backchat.domain.usage import Payer
+from backchat.domain.workspace import personal_workspace
 from backchat.errors import DocumentsPending, InvalidInput, NotFound, NotOwned, ProviderError, TooLarge
 from backchat.ports.extraction import Extractor
 from backchat.ports.providers import ImageData
@@ -33,6 +35,7 @@ from backchat.services.embedders import Embedders
 from backchat.services.extraction import by_suffix
 from backchat.services.jobs import Jobs
 from backchat.services.kinds import KINDS
+from backchat.services.reading import Describe
 from backchat.services.retrieval import Retrieval
 from backchat.services.retrying import retrying
 from backchat.services.stored import conversation_of, conversation_put
@@ -71,7 +74,7 @@ class Parents:
         record = await self.store.get("assistant", id)
         return owned(who, assistant_of(record) if record else None, "assistant")
 
-    async def conversation(self, who: Identity, id: str) -> Conversation:
+    async def conversation(self, who: Identity, id: str, action: str = "read", /) -> Conversation:
         record = await self.store.get("conversation", id)
         return owned(who, conversation_of(record) if record else None, "conversation")
 
@@ -137,7 +140,7 @@ async def parents(store: Watched) -> Parents:
 async def opened(
     store: Watched | None = None,
     worker: str = "w1",
-    describe: Callable[[ImageData], Awaitable[str]] | None = None,
+    describe: Describe | None = None,
     **limits: Any,
 ) -> AsyncIterator[Desk]:
     store = store or Watched()
@@ -300,15 +303,18 @@ async def test_media_are_kept_without_text(desk: Desk, name: str) -> None:
 
 async def test_an_image_is_read_by_a_model_that_sees() -> None:
     seen: list[ImageData] = []
+    payers: list[Payer] = []
 
-    async def describe(image: ImageData) -> str:
+    async def describe(image: ImageData, payer: Payer) -> str:
         seen.append(image)
+        payers.append(payer)
         return "A sign. It says: WAY OUT."
 
     async with opened(describe=describe) as desk:
         document = await desk.read("sign.png", png())
         assert (document.status, document.summary, document.chunks) == ("indexed", "A sign. It says: WAY OUT.", 1)
         assert seen == [ImageData("image/png", png())]
+        assert payers == [Payer(user="ann", workspace=personal_workspace("ann"))]
         # What is no image, or none that models take, is kept and not shown.
         assert (await desk.read("fake.png", b"nothing")).status == "indexed"
         assert (await desk.read("scan.tiff", b"II*\0")).chunks == 0
@@ -316,8 +322,23 @@ async def test_an_image_is_read_by_a_model_that_sees() -> None:
         assert (await desk.add("song.mp3", b"x")).status == "indexed"
 
 
+async def test_an_image_is_paid_for_where_the_conversation_is() -> None:
+    payers: list[Payer] = []
+
+    async def describe(image: ImageData, payer: Payer) -> str:
+        payers.append(payer)
+        return "A sign."
+
+    async with opened(describe=describe) as desk:
+        record = await desk.store.get("conversation", "talk")
+        assert record is not None
+        await desk.store.apply([conversation_put(replace(conversation_of(record), workspace="team"))])
+        await desk.read("sign.png", png(), conversation="talk")
+    assert payers == [Payer(user="ann", workspace="team", conversation="talk")]
+
+
 async def test_a_model_that_fails_to_see_fails_the_document() -> None:
-    async def describe(image: ImageData) -> str:
+    async def describe(image: ImageData, payer: Payer) -> str:
         raise ProviderError("the model did not answer")
 
     async with opened(describe=describe) as desk:

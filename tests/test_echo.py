@@ -12,6 +12,7 @@ from marshmallow import ValidationError
 
 from backchat.domain.message import Reasoning, Text, ToolCall, ToolResult, Usage
 from backchat.domain.run import ReasoningDelta, TextDelta
+from backchat.domain.settings import Sampling
 from backchat.plugins import Plugins
 from backchat.ports.providers import (
     Abilities,
@@ -130,9 +131,14 @@ async def test_reaches_the_least_length() -> None:
 
 
 async def test_stops_at_the_most_tokens() -> None:
-    events = await collect(echo(), replace(ask("a b c"), max_output_tokens=2))
+    events = await collect(echo(), replace(ask("a b c"), sampling=Sampling(max_tokens=2)))
     assert said(events) == "a b "
     assert events[-2:] == [UsageReport(Usage(input_tokens=3, output_tokens=2)), Finish("length")]
+
+
+async def test_chooses_its_words_without_chance() -> None:
+    sampling = Sampling(temperature=2, top_p=0.1, frequency_penalty=2, presence_penalty=2, parameters={"seed": 1})
+    assert await collect(echo(), replace(ask("a b c"), sampling=sampling)) == await collect(echo(), ask("a b c"))
 
 
 async def test_a_long_reply_lets_others_run() -> None:

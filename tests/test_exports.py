@@ -88,6 +88,8 @@ async def test_the_form(memory: RecordStore) -> None:
             "source": "chatgpt:x",
             "assistant": None,
             "leaf": "c1-2",
+            "completed": False,
+            "settings": {},
             "options": {},
             "metadata": {"k": 1},
         },
@@ -274,7 +276,7 @@ async def test_whose_and_which(store: RecordStore) -> None:
     lines = b"".join([p async for p in service.everything(ANN, "jsonl", done=told.append)]).splitlines()
     ids = [json.loads(line)["conversation"]["id"] for line in lines[1:-1]]
     assert (ids, told) == (["c1", "c2", "c3"], [1, 2, 3])
-    assert await Bundles(store, service.now).count(ANN) == 3
+    assert await Bundles(store, service.conversations.access, service.now).count(ANN) == 3
     assert read_back(await gathered(store, "zip", BOB))[0].title == "Talk other"
 
 

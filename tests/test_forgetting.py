@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from archive_made import made
+from backchat.domain.identity import Identity
+from backchat.domain.message import Usage
+from backchat.domain.usage import Payer
+from backchat.domain.workspace import personal_workspace
+from backchat.errors import InvalidInput, NotFound
 from backchat.ports.storage import Put, Query, Record
 from backchat.services import belongings
 from backchat.services.kinds import KINDS
@@ -19,9 +25,11 @@ from backchat.testing.memory_store import MemoryStore
 from backchat.testing.plugin import Serve
 from backchat.testing.server import Box
 from documents_made import docx, inflating_pdf, pdf, png, xlsx
+from nodes import node
 from sdk_cases import read
 from served import Server, backchat, serving
 from threads_box import THREADS, WEATHER, BackboardClient, ask, drain, exceptions, sdk
+from workspaces_made import ANN, BOB, CAT, PEOPLE, Racing, accounts, left, office, placed
 
 CONFIG = """
 storage: {use: sqlite, path: {$data: backchat.db}}
@@ -60,6 +68,19 @@ async def contents(directory: Path) -> dict[str, bytes]:
         return {p.name: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
 
     return await asyncio.to_thread(read_all)
+
+
+async def burn_the_books(database: Path) -> None:
+    """Delete what was spent, and nothing else: it names whoever spent it, by ids."""
+
+    def work() -> None:
+        with closing(sqlite3.connect(database, isolation_level=None)) as db:
+            db.execute("PRAGMA secure_delete = ON")  # only what is deleted here is overwritten
+            for kind in ("usage", "spending"):
+                db.execute(f"DELETE FROM {kind}")
+            assert db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+
+    await asyncio.to_thread(work)
 
 
 @asynccontextmanager
@@ -164,7 +185,7 @@ async def test_nothing_of_a_user_is_left(tmp_path: Path) -> None:
             gone = await asyncio.to_thread(backchat, "users", "delete", "ANN", "--yes", *server.place)
             assert (gone.returncode, gone.stderr) == (0, "")
             assert gone.stdout == f"deleted ANN, whose id was {anns['user']}\n"
-            assert holding(await contents(data), [*WORDS["ann"], *anns.values()]) == {}
+            assert holding(await contents(data), WORDS["ann"]) == {}
 
             with pytest.raises(exceptions.BackboardAPIError, match="ended with status: cancelled"):
                 await asyncio.wait_for(replies[0], 10)
@@ -184,6 +205,7 @@ async def test_nothing_of_a_user_is_left(tmp_path: Path) -> None:
         assert "bob" in listed.stdout
         assert anns["user"] not in listed.stdout
         assert server.stop() == 0
+        await burn_the_books(data / "backchat.db")
         assert holding(await contents(data), [*WORDS["ann"], *anns.values()]) == {}
         assert "Traceback" not in server.log
         assert "crashed" not in server.log
@@ -208,11 +230,12 @@ async def test_a_reply_that_is_being_made_is_dropped(serve: Serve, tmp_path: Pat
                 if event["type"] == "content_streaming" and not forgotten:
                     forgotten = True
                     await box.services.accounts.forget(await own_id(box, "ann"))
-                    assert holding(await contents(tmp_path), ["xylophonist", "quuxbarian", thread]) == {}
+                    assert holding(await contents(tmp_path), ["xylophonist", "quuxbarian"]) == {}
 
         with pytest.raises(exceptions.BackboardAPIError, match="ended with status: cancelled"):
             await listen()
         assert (await others).content.startswith("wombatlike")
+    await burn_the_books(tmp_path / "backchat.db")
     assert holding(await contents(tmp_path), ["xylophonist", "quuxbarian", thread]) == {}
 
 
@@ -232,6 +255,7 @@ async def test_a_reply_that_does_not_stop_in_time(
         assert events.count("content_streaming") > 1
         assert "run_ended" not in events
     await box.services.accounts.forget(id)
+    await burn_the_books(tmp_path / "backchat.db")
     assert holding(await contents(tmp_path), ["xylophonist", "quuxbarian", id]) == {}
     log = capsys.readouterr().err
     assert "run.lost" in log
@@ -291,3 +315,124 @@ async def test_twice_is_once_and_a_name_can_be_had_again(serve: Serve) -> None:
     again = await box.key("ann")
     assert await ask(box, "GET", "/assistants", again) == (200, [])
     assert await own_id(box, "ann") != id
+
+
+# ---- what a user had together with others ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def store() -> Racing:
+    store = Racing()
+    await accounts(store, *PEOPLE)
+    return store
+
+
+async def roles(store: Racing, workspace: str) -> dict[str, str]:
+    found = await store.find(Query(kind="membership", where=(("workspace", (workspace,)),), order=("created",)))
+    return {record.doc["user"]: record.doc["role"] for record in found}
+
+
+@pytest.mark.parametrize(
+    ("members", "heir"),
+    [
+        ({"bob": "member", "cat": "admin", "dan": "admin"}, "cat"),
+        ({"cat": "member", "bob": "member"}, "cat"),
+        ({"dan": "admin"}, "dan"),
+    ],
+)
+async def test_a_workspace_passes_to_who_has_been_there_longest(
+    store: Racing, members: dict[str, Any], heir: str
+) -> None:
+    async with node(store) as one:
+        id = await office(one, **members)
+        await placed(store, "anns", "tea", workspace=id)
+        await placed(store, "heirs", "cake", workspace=id, owner=heir)
+        await one.services.accounts.forget("ann")
+        who = Identity(user=heir)
+        workspace, role = await one.services.workspaces.open(who, id, "dissolve")
+        assert (workspace.owner, workspace.name, role) == (heir, "Office", "owner")
+        assert await roles(store, id) == {**members, heir: "owner"}
+        assert (await one.conversations.open(who, "heirs")).workspace == id
+        assert await left(store, "conversation") == {"conversation": ["heirs"]}
+
+
+async def test_a_personal_workspace_with_guests_passes_too(store: Racing) -> None:
+    """If the user comes back, as the subject of a token may, it is not theirs again."""
+    async with node(store) as one:
+        id, it = personal_workspace("ann"), one.services.workspaces
+        await it.add(ANN, id, "member", user="bob")
+        await placed(store, "bobs", workspace=id, owner="bob")
+        await one.services.accounts.forget("ann")
+        workspace, role = await it.open(BOB, id, "dissolve")
+        assert (workspace.owner, workspace.personal, role) == ("bob", False, "owner")
+        for verb in (it.open(ANN, id), it.dissolve(ANN, id), it.rename(ANN, id, "x"), it.remove(ANN, id, "bob")):
+            with pytest.raises(NotFound, match="workspace not found"):
+                await verb
+        assert await it.page(ANN, skip=0, limit=5) == ([], 0)
+        with pytest.raises(InvalidInput, match="no such user"):
+            await it.add(BOB, id, "member", user="ann")
+        await it.dissolve(BOB, id)
+        assert await one.jobs.settled([f"workspace {id}"], 5)
+        assert await left(store, "conversation") == {}
+        assert (await it.open(ANN, id))[0].personal
+
+
+async def test_a_workspace_without_others_goes_with_all_that_is_in_it(store: Racing) -> None:
+    """What a former member has left there is deleted by the next process that looks for such work."""
+    async with node(store) as one:
+        id = await office(one, bob="admin")
+        await placed(store, "bobs", "tea", workspace=id, owner="bob")
+        await placed(store, "home", "cake", owner="bob")
+        await one.services.workspaces.remove(BOB, id, "bob")
+        await one.services.accounts.forget("ann")
+        assert id not in (await left(store, "workspace")).get("workspace", [])
+        await one.workers.beat()
+        await one.workers.recover()
+        assert await one.jobs.settled([f"workspace {id}"], 5)
+        assert (await left(store, "conversation", "message", "job")) == {
+            "conversation": ["home"],
+            "message": ["home-1"],
+        }
+
+
+async def test_memberships_and_shares_end_and_what_was_spent_stays(store: Racing) -> None:
+    async with node(store) as one:
+        id = await office(one, bob="admin", cat="member")
+        await placed(store, "anns", "tea", workspace=id)
+        await placed(store, "bobs", "cake", workspace=id, owner="bob")
+        await one.services.grants.give(ANN, "anns", "view", user="cat")
+        for n in range(2):
+            await one.services.grants.give(ANN, "anns", ("view", "edit")[n], user="bob")
+        await one.services.publishing.toggle(BOB, "bobs")
+        payer = Payer(user="bob", workspace=id)
+        await one.services.ledger.check(payer)
+        await store.apply(
+            [one.services.ledger.booked(one.services.ledger.entry(payer, "title", "x", "y", Usage(1, 2), id="u"))]
+        )
+        store.before("conversation", lambda: one.conversations.rename(ANN, "anns", "new"))
+        await one.services.accounts.forget("bob")
+        anns = await one.conversations.open(ANN, "anns")
+        assert ([g.user for g in anns.grants], anns.title) == (["cat"], "new")
+        assert await roles(store, id) == {"ann": "owner", "cat": "member"}
+        assert await left(store, "conversation", "public_link", "usage") == {"conversation": ["anns"], "usage": ["u"]}
+        assert not [m for m in (await left(store, "membership"))["membership"] if m.endswith(".bob")]
+        with pytest.raises(NotFound):
+            await one.conversations.open(BOB, "anns")
+        written = [
+            (k, r.id) for k in KINDS for r in await store.find(Query(kind=k.name)) if "bob" in str((r.id, r.doc))
+        ]
+        assert [(kind.name, id) for kind, id in written] == [("usage", "u")]
+
+
+async def test_two_owners_go_at_the_same_time(store: Racing) -> None:
+    """Whichever is first: it passes on once more, to who is left."""
+    async with node(store) as one:
+        id = await office(one, bob="admin", cat="member")
+        store.before("workspace", lambda: one.services.accounts.forget("bob"))
+        await one.services.accounts.forget("ann")
+        assert await roles(store, id) == {"cat": "owner"}
+        other = (await one.services.workspaces.create(CAT, "Other")).id
+        await one.services.workspaces.add(CAT, other, "admin", user="dan")
+        await asyncio.gather(one.services.accounts.forget("cat"), one.services.accounts.forget("dan"))
+        assert await left(store, "workspace", "membership") == {}
+        assert {j.topic for j in await one.jobs.idle()} == {"workspace"}

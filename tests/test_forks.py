@@ -17,6 +17,8 @@ from backchat.domain.conversation import Conversation
 from backchat.domain.document import Document
 from backchat.domain.limits import Retention
 from backchat.domain.message import File, Image, Message, Text, Usage
+from backchat.domain.settings import ModelSettings
+from backchat.domain.workspace import personal_workspace
 from backchat.errors import DocumentsPending, InvalidInput, NotFound, NotOwned
 from backchat.ports.providers import ImageData
 from backchat.ports.storage import Change, Delete, Put, Query, RecordStore
@@ -30,6 +32,7 @@ from backchat.services.kinds import KINDS
 from backchat.services.stored import conversation_put, message_put
 from backchat.services.tag_records import Tag, tag_put
 from backchat.testing.memory_store import MemoryStore
+from rights_made import grant, member
 from sqlite_files import opened
 from trees_made import ANN, BEGINNING, BOB, WORKED, CountingStore, Grove, conversation_of, drawn, trees
 
@@ -193,8 +196,12 @@ async def test_the_conversation_is_copied_with_its_settings(grove: Grove) -> Non
         "options": {"endpoint": "openAI", "temperature": 0.5},
         "metadata": {"of": "ann"},
         "channel": "web",
+        "settings": ModelSettings(system="Be brief.", model="m"),
+        "workspace": "team",
     }
-    await grove.plant(drawn(WORKED), source="chatgpt:1", active_run="r1", **settings)
+    shared = {"grants": (grant("bob"),), "public": True, "completed": True}
+    source = await grove.plant(drawn(WORKED), source="chatgpt:1", active_run="r1", **shared, **settings)
+    await grove.store.apply([member("team", "ann")])
     at = grove.time
     for copied, _ in (
         await grove.forks.fork(ANN, "c", "U2", "path"),
@@ -202,6 +209,9 @@ async def test_the_conversation_is_copied_with_its_settings(grove: Grove) -> Non
     ):
         assert {name: getattr(copied, name) for name in settings} == settings
         assert (copied.title, copied.source, copied.active_run) == ("Trees", None, None)
+        assert (copied.grants, copied.public, copied.completed) == ((), False, False)
+        assert copied.link != source.link
+        assert await grove.conversations.open(ANN, copied.id) == copied
         assert copied.created_at == copied.updated_at > at
         assert copied.id != "c"
 
@@ -356,6 +366,9 @@ async def test_another_user_gets_what_was_said_and_no_more() -> None:
         tags=("a",),
         options={"promptPrefix": "Be secret."},
         metadata={"of": "ann"},
+        settings=ModelSettings(system="Be secret."),
+        workspace="team",
+        grants=(grant("bob"),),
     )
     await shelve(grove, document("processing"))
     conversation, copies = await grove.forks.copy(BOB, source, messages, target="U0", title="Theirs")
@@ -369,9 +382,12 @@ async def test_another_user_gets_what_was_said_and_no_more() -> None:
         next_seq=3,
         messages=2,
         characters=len("Read \n[file: a.txt]I am A1."),
+        workspace=personal_workspace("bob"),
+        link=conversation.link,
         version=1,
     )
     assert conversation == fresh
+    assert conversation.link != source.link
     assert copies[0].parts == (Text("Read "), Text("[file: a.txt]"))
     assert [(m.owner, m.author) for m in copies] == [("bob", "bob"), ("bob", None)]
     for m in copies:

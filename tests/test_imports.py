@@ -21,6 +21,7 @@ from backchat.errors import StaleWrite
 from backchat.ports.importing import SourceConversation, SourceMessage
 from backchat.ports.storage import Change, Delete, Put, Query, Record
 from backchat.services import import_writing
+from backchat.services.access import Access, by_table
 from backchat.services.conversations import Conversations
 from backchat.services.files import file_bytes
 from backchat.services.import_building import Origin, another, built
@@ -384,7 +385,9 @@ async def test_while_a_reply_is_made_the_active_path_is_left_alone(desk: Desk) -
 
 async def deleted_here(desk: Desk, message: Message) -> None:
     nobody = unusable()
-    conversations = Conversations(desk.store, desk.now, str, nobody, nobody, nobody)
+    conversations = Conversations(
+        desk.store, Access(desk.store, by_table, desk.now), desk.now, str, nobody, nobody, nobody
+    )
     trees = Trees(store=desk.store, conversations=conversations, retention=Retention(), now=desk.now, new_id=str)
     await trees.remove(ANN, message.conversation, message.id)
 

@@ -41,6 +41,12 @@ HARMLESS: dict[str, Any] = {
     "tag": "nothing",
     "tags": ["nothing"],
     "addToConversation": True,
+    "target": "de",
+    "email": "nobody@example.org",
+    "password": "nothing",
+    "refresh": "nothing",
+    "token": "nothing",
+    "audio_file": b"RIFF",
 }
 ALWAYS = ("content", "conversationId", "addToConversation", "arg")
 """Fields that a request needs for its ids to count, though no schema requires them."""
@@ -59,10 +65,21 @@ KINDS = {
     "parentMessageId": "message",
     "shareId": "share",
     "job": "import",
+    "workspace_id": "workspace",
+    "session_id": "conversation",
+    "message_id": "message",
+    "task_id": "run",
+    "link_uuid": "public_link",
+    "user_id": "user",
+    "share_id": None,
 }
-"""The kinds of the things that routes ask for, by the names of their ids."""
-GIVEN_AWAY = ("GET /api/share/{shareId}", "POST /api/share/{shareId}/fork")
-"""Here the id is all that is needed: whoever has it was given it."""
+"""The kinds of the things that routes ask for, by the names of their ids; None: it is in the conversation's record."""
+GIVEN_AWAY: Mapping[str, tuple[str, ...]] = {
+    "GET /api/share/{shareId}": ("shareId",),
+    "POST /api/share/{shareId}/fork": ("shareId",),
+    "GET /api/chats/shared/{link_uuid}/": ("messageId", "message_id"),
+}
+"""Here the id is all that is needed: whoever has it was given it. It also shows these ids."""
 QUIET = ("DELETE /api/convos",)
 """Answers that nothing was deleted, whether it is somebody else's or nobody's."""
 KNOWING = ("GET /api/config",)
@@ -147,6 +164,8 @@ async def anns_things(box: Box, ann: Mapping[str, str], provider: ScriptedProvid
     begun = await box.client.post("/api/convos/import?background=true", headers=ann, data=file)
     job = (await begun.json())["jobId"]
     await finished(box, ann, job)
+    workspace, share_id = await shared(box, ann, thread)
+    published = await box.client.post(f"/api/workspaces/{workspace}/chats/{thread}/toggle-public/", headers=ann)
     body = {"text": MARKER, "conversation_id": thread}
     stream = await box.client.post("/api/chat/stream", headers=ann, json=body)
     head = b""
@@ -169,8 +188,26 @@ async def anns_things(box: Box, ann: Mapping[str, str], provider: ScriptedProvid
             "parentMessageId": first,
             "shareId": share,
             "job": job,
+            "workspace_id": workspace,
+            "session_id": thread,
+            "message_id": first,
+            "task_id": run,
+            "link_uuid": (await published.json())["shareable_link_id"],
+            "user_id": (await box.services.accounts.ensure_user("ann")).id,
+            "share_id": share_id,
         }
     )
+
+
+async def shared(box: Box, ann: Mapping[str, str], thread: str) -> tuple[str, str]:
+    """Ann's personal workspace, with Cem in it, with whom the thread is shared; its id and that of the share."""
+    cem = {"user_id": (await box.services.accounts.ensure_user("cem")).id}
+    listed = await box.client.get("/api/workspaces/", headers=ann)
+    workspace: str = (await listed.json())["results"][0]["id"]
+    at = f"/api/workspaces/{workspace}"
+    assert (await box.client.post(f"{at}/members/", headers=ann, json=cem)).status == 201
+    share = await box.client.post(f"{at}/chats/{thread}/share/", headers=ann, json=cem)
+    return workspace, (await share.json())["id"]
 
 
 async def _operation(box: Box, ann: Mapping[str, str], id: str) -> Any:
@@ -193,7 +230,7 @@ async def test_a_stranger(serve: Serve, dialect: Dialect, route: Route) -> None:
     store = box.services.runs.store
 
     async def standing() -> dict[str, Any]:
-        mine = {name: await store.get(KINDS[name], id) for name, id in anns.ids.items()}
+        mine = {name: await store.get(kind, anns.ids[name]) for name, kind in KINDS.items() if kind is not None}
         assert None not in mine.values()
         messages = Query(kind="message", where=(("conversation", (anns.ids["conversation_id"],)),))
         chunks = Query(kind="chunk", where=(("document", (anns.ids["document_id"],)),))
@@ -217,7 +254,7 @@ async def test_a_stranger(serve: Serve, dialect: Dialect, route: Route) -> None:
             assert status == 401, said
         status, said = await ask(bob)
         name = f"{route.method} {dialect.mount}{route.path}"
-        shown = {MARKER, anns.ids["shareId"]} if name in GIVEN_AWAY else set[str]()
+        shown = {MARKER, *(anns.ids[n] for n in GIVEN_AWAY[name])} if name in GIVEN_AWAY else set[str]()
         if name in GIVEN_AWAY or name in QUIET:
             assert status in (200, 201), said
         elif asked.aimed:
@@ -240,5 +277,5 @@ def _fitting(field: fields.Field[Any], value: Any) -> Any:
 def _form(body: Mapping[str, Any]) -> FormData:
     data = FormData()
     for name, value in body.items():
-        data.add_field(name, value, filename="hello.json")
+        data.add_field(name, value, filename="hello.json" if isinstance(value, bytes) else None)
     return data

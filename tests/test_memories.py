@@ -19,12 +19,13 @@ import pytest
 from backchat.domain.assistant import Assistant
 from backchat.domain.identity import Identity
 from backchat.domain.memory import Memory, MemoryOperation
-from backchat.domain.message import File, Message, Part, Text, ToolResult
+from backchat.domain.message import File, Message, Part, Text, ToolResult, Usage
 from backchat.domain.recipe import Recipe
 from backchat.domain.run import Run
+from backchat.domain.usage import Payer
 from backchat.errors import Conflict, InvalidInput, NotFound, NotOwned, ProviderError
 from backchat.ports.learning import Learned, Learner, Lesson, Unlearned
-from backchat.ports.providers import Abilities
+from backchat.ports.providers import Abilities, UsageReport
 from backchat.ports.storage import Delete, Query, RecordStore
 from backchat.services import memories, memory_vectors, vectors
 from backchat.services.access import owned
@@ -38,9 +39,11 @@ from backchat.services.memory_words import normal, same_fact, share, wanted
 from backchat.services.providers import Configured, Providers
 from backchat.services.runstate import run_put
 from backchat.services.stored import message_put
+from backchat.services.usage_records import usage_between
 from backchat.testing.memory_store import MemoryStore
 from backchat.testing.provider import ScriptedProvider
 from backchat_recall.learner import Recall, Settings
+from nodes import calls_over
 from sqlite_files import opened
 
 ANN, BOB = Identity(user="ann"), Identity(user="bob")
@@ -122,6 +125,7 @@ class World:
             memories=self.memories,
             learner=learner or Recall(Settings()),
             providers=providers,
+            calls=calls_over(store, providers),
             assistant_of=self.assistant_of,
             now=self.now,
             new_id=self.new_id,
@@ -157,6 +161,8 @@ class World:
                 id=self.new_id(),
                 conversation=message.conversation,
                 owner=owner,
+                author=owner,
+                workspace="w",
                 input=message.id,
                 seq=message.seq,
                 answer=self.new_id(),
@@ -741,9 +747,12 @@ async def test_turns_of_an_assistant_are_learned_in_order() -> None:
 
 
 async def test_the_model_that_answered_is_asked() -> None:
-    provider = ScriptedProvider(['{"facts": ["Likes', ' tea"]}'])
+    provider = ScriptedProvider(['{"facts": ["Likes', ' tea"]}', UsageReport(Usage(90, 8))])
     async with a_world(provider=provider) as world:
-        await world.tell("I like tea.")
+        operation = await world.tell("I like tea.", run=lambda run: replace(run, author="guest"))
+        (call,) = [record async for record in usage_between(world.store)]
+        payer = Payer(user="guest", workspace="w", conversation="c-a1", run=operation.id)
+        assert (call.payer, call.purpose, call.model, call.usage) == (payer, "memory", "scripted-1", Usage(90, 8))
         (request,) = provider.requests
         assert request.model == "scripted-1"
         assert request.json_output
@@ -803,7 +812,8 @@ async def test_nothing_is_learned_of_what_is_gone(gone: str) -> None:
 
 def test_a_run_without_an_assistant_teaches_nobody(world: World) -> None:
     run = Run(
-        id="r", conversation="c", owner="ann", input="m", seq=1, answer="n", parent="m", provider="local", model="x",
+        id="r", conversation="c", owner="ann", author="ann", workspace="w", input="m", seq=1, answer="n",
+        parent="m", provider="local", model="x",
         worker="w", created_at=BEGINNING, recipe=Recipe(providers=("local",)),
     )  # fmt: skip
     with pytest.raises(ValueError, match="no assistant"):

@@ -10,6 +10,7 @@ import pytest
 from marshmallow import ValidationError
 
 from backchat.domain.message import Reasoning, Text, ToolCall, ToolResult
+from backchat.domain.settings import Sampling
 from backchat.errors import ProviderRejected
 from backchat.plugins import Plugins
 from backchat.ports.providers import Abilities, Citation, ImageData, ModelRequest, PromptMessage
@@ -97,12 +98,69 @@ async def test_sends_every_kind_of_message(upstream: Upstream) -> None:
     ],
 )
 async def test_sends_the_options(upstream: Upstream, preset: Preset, expected: dict[str, Any]) -> None:
-    asked = replace(ask("hi"), model="m-2", reasoning="low", json_output=True, temperature=0.5, max_output_tokens=9)
-    await answer(upstream, asked, preset, extra_body={"seed": 7, "temperature": 1}, include_usage=False)
+    asked = replace(
+        ask("hi"), model="m-2", reasoning="low", json_output=True, sampling=Sampling(temperature=0.5, max_tokens=9)
+    )
+    await answer(upstream, asked, preset, extra_body={"seed": 7}, include_usage=False)
     sent = upstream.bodies[0]
     del sent["messages"], sent["stream"]
     common = {"model": "m-2", "response_format": {"type": "json_object"}, "temperature": 0.5, "seed": 7}
     assert sent == common | expected
+
+
+async def test_sends_how_words_are_chosen(upstream: Upstream) -> None:
+    sampling = Sampling(
+        temperature=0.0,
+        max_tokens=5,
+        top_p=0.0,
+        frequency_penalty=-2.0,
+        presence_penalty=0.0,
+        parameters={"seed": 3, "stop": ["x"]},
+    )
+    await answer(upstream, replace(ask("hi"), sampling=sampling))
+    sent = upstream.bodies[0]
+    assert {name: sent[name] for name in sent.keys() - {"messages", "stream", "stream_options", "model"}} == {
+        "temperature": 0.0,
+        "max_completion_tokens": 5,
+        "top_p": 0.0,
+        "frequency_penalty": -2.0,
+        "presence_penalty": 0.0,
+        "seed": 3,
+        "stop": ["x"],
+    }
+
+
+async def test_no_parameter_changes_what_the_server_relies_on(upstream: Upstream) -> None:
+    """Each of them would change the protocol, the model or the bill; some services have more of the kind."""
+    taken: dict[str, Any] = {
+        "model": "expensive-1",
+        "models": ["expensive-1"],
+        "messages": [],
+        "stream": False,
+        "stream_options": {"include_usage": False},
+        "tools": [],
+        "tool_choice": "required",
+        "n": 3,
+        "response_format": {"type": "json_object"},
+        "service_tier": "priority",
+        "store": True,
+        "api_base": "http://elsewhere.test",
+        "max_tokens": 10**6,
+        "temperature": 9,
+    }
+    await answer(upstream, ask("hi"))
+    await answer(upstream, replace(ask("hi"), sampling=Sampling(parameters=taken)))
+    assert upstream.bodies[1] == upstream.bodies[0]
+
+
+async def test_what_the_configuration_fixes_holds(upstream: Upstream) -> None:
+    sampling = Sampling(temperature=0.5, top_p=0.5, max_tokens=1000, parameters={"seed": 1, "stop": "x"})
+    fixed = {"temperature": 1, "seed": 7, "max_tokens": 10}
+    await answer(upstream, replace(ask("hi"), sampling=sampling), extra_body=fixed)
+    sent = upstream.bodies[0]
+    wanted = {**fixed, "top_p": 0.5, "stop": "x"}
+    assert {name: sent[name] for name in wanted} == wanted
+    assert "max_completion_tokens" not in sent  # a service refuses both names of the limit at once
 
 
 async def test_sends_its_headers_and_keeps_the_query(upstream: Upstream) -> None:

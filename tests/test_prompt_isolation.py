@@ -200,7 +200,7 @@ async def test_ten_thousand_turns(watched: tuple[Services, Watch]) -> None:
                 person.threads.append(thread)
                 continue
             assert not stray
-            async for _ in services.runs.follow(run.id):
+            async for _ in services.runs.follow(person.who, run.id):
                 pass
             if rng.random() < 0.02:
                 await services.conversations.discard(person.who, thread)

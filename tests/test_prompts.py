@@ -29,7 +29,7 @@ async def test_what_an_import_kept_and_a_service_would_refuse() -> None:
                 first = await one.services.trees.put(ANN, first.conversation, new)
         assert first is not None
         run = await one.say("And now?", conversation=first.conversation)
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         (request,) = provider.requests
         assert [(m.role, m.parts) for m in request.messages] == [
             ("user", (Text("Weather?"),)),
@@ -48,7 +48,7 @@ async def test_an_answer_whose_id_somebody_has_taken() -> None:
         await one.services.trees.begin(ANN, taken, temporary=False, channel="web")
         go.set()
         async with asyncio.timeout(10):
-            ended, answer = await one.runs.result(run.id)
+            ended, answer = await one.runs.result(ANN, run.id)
         assert answer is not None
         assert (ended.status, ended.answer, answer.text) == ("completed", answer.id, "Hello")
         assert answer.id != run.answer

@@ -98,7 +98,7 @@ async def test_what_a_user_says_moves_the_deadline_and_a_reply_does_not() -> Non
         run = await here.say("hi")
         here.time += DAY
         gate.set()
-        await here.runs.result(run.id)
+        await here.runs.result(ANN, run.id)
         assert await here.until(run.conversation) == START + 7 * DAY
         await here.conversations.rename(ANN, run.conversation, "Another title")
         assert await here.until(run.conversation) == START + 7 * DAY
@@ -115,7 +115,7 @@ async def test_every_read_keeps_to_the_millisecond() -> None:
         do = here.services
         run = await here.say("Where is the marmalade?")
         id = run.conversation
-        await here.runs.result(run.id)
+        await here.runs.result(ANN, run.id)
         (said, _) = await do.trees.whole(ANN, id)
         share = await do.shares.create(ANN, id)
         reads: dict[str, Callable[[], Awaitable[Any]]] = {
@@ -198,7 +198,7 @@ async def test_nothing_of_it_is_left() -> None:
         async def furnish(who: Identity, secret: str) -> str:
             run = await here.say(f"{secret}?", who, images=[PNG])
             id = run.conversation
-            await here.runs.result(run.id)
+            await here.runs.result(who, run.id)
             assert await here.jobs.settled([f"title {id}"], 5)
             leaf = (await here.conversations.open(who, id)).leaf
             await do.shares.create(who, id)
@@ -374,7 +374,7 @@ async def test_a_key_of_a_request_does_not_lead_to_what_is_over() -> None:
     async with shelf(retention=Retention(conversations=timedelta(hours=1))) as here:
         once = Once("key", "same")
         run = await here.say("hi", once=once)
-        await here.runs.result(run.id)
+        await here.runs.result(ANN, run.id)
         assert (await here.say("hi", once=once)).id == run.id
         here.time += timedelta(hours=1, milliseconds=1)
         with pytest.raises(NotFound):

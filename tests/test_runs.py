@@ -45,7 +45,7 @@ async def test_an_answer_is_a_message_and_a_log(store: SlowStore) -> None:
     async with node(store, provider) as one:
         run = await one.say("hi")
         log = await one.read(run)
-        ended, answer = await one.runs.result(run.id)
+        ended, answer = await one.runs.result(ANN, run.id)
     assert "".join(e.text for _, e in log if isinstance(e, TextDelta)) == "Hello"
     assert [n for n, _ in log] == list(range(1, len(log) + 1))
     assert isinstance(log[-1][1], RunEnded)
@@ -61,9 +61,9 @@ async def test_the_model_sees_the_conversation(store: SlowStore) -> None:
     provider = ScriptedProvider(["one"], ["two"])
     async with node(store, provider) as one:
         run = await one.say("first", system="Be brief.")
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         again = await one.say("second", conversation=run.conversation)
-        await one.runs.result(again.id)
+        await one.runs.result(ANN, again.id)
     seen = [(m.role, m.parts) for m in provider.requests[1].messages]
     assert seen == [("user", (Text("first"),)), ("assistant", (Text("one"),)), ("user", (Text("second"),))]
     assert provider.requests[0].system == "Be brief."
@@ -73,7 +73,7 @@ async def test_nothing_is_shown_before_it_is_committed(store: SlowStore) -> None
     gate = asyncio.Event()
     async with node(store, ScriptedProvider(["a", gate, "b"])) as one:
         run = await one.say("hi")
-        reader = one.runs.follow(run.id)
+        reader = one.runs.follow(ANN, run.id)
         shown = [e for _, e in await anext(reader)]
         assert shown == [TextDelta("a")]
         store.hold = asyncio.Event()
@@ -91,7 +91,7 @@ async def test_what_comes_while_a_commit_runs_is_one_event(store: SlowStore) -> 
     gate = asyncio.Event()
     async with node(store, ScriptedProvider(["a", gate, "b", "c", "d"])) as one:
         run = await one.say("hi")
-        reader = one.runs.follow(run.id)
+        reader = one.runs.follow(ANN, run.id)
         await anext(reader)
         store.hold = asyncio.Event()
         gate.set()
@@ -109,7 +109,7 @@ async def test_any_number_of_readers_from_any_position(store: SlowStore) -> None
     async with node(store, ScriptedProvider(turn)) as one:
         run = await one.say("hi")
         readers = [asyncio.ensure_future(one.read(run, after)) for after in (0, 0, 3, 29, 200)]
-        slow = one.runs.follow(run.id)
+        slow = one.runs.follow(ANN, run.id)
         first = await anext(slow)
         for gate in gates:
             gate.set()
@@ -131,13 +131,13 @@ async def test_cancel_keeps_what_was_said(store: SlowStore) -> None:
     provider = ScriptedProvider(["half", asyncio.Event()])
     async with node(store, provider) as one:
         run = await one.say("hi")
-        await anext(one.runs.follow(run.id))
+        await anext(one.runs.follow(ANN, run.id))
         with pytest.raises(NotOwned):
             await one.runs.cancel(BOB, run.id)
         assert (await one.runs.cancel(ANN, run.id)).status == "cancelled"
         assert (await one.runs.cancel(ANN, run.id)).status == "cancelled"
         with pytest.raises(Cancelled):
-            await one.runs.result(run.id)
+            await one.runs.result(ANN, run.id)
         assert await one.texts(run.conversation) == [("user", "hi", "complete"), ("assistant", "half", "cancelled")]
         assert provider.closed == 1
         assert provider.open == 0
@@ -150,7 +150,7 @@ async def test_a_failure_keeps_what_was_said_and_its_reason(store: SlowStore, sa
     ) as one:
         run = await one.say("hi")
         with pytest.raises(ProviderTimeout, match="too slow"):
-            await one.runs.result(run.id)
+            await one.runs.result(ANN, run.id)
         end = (await one.read(run))[-1][1]
         expected = [("user", "hi", "complete"), *([("assistant", said, "failed")] if said else [])]
         assert await one.texts(run.conversation) == expected
@@ -158,7 +158,7 @@ async def test_a_failure_keeps_what_was_said_and_its_reason(store: SlowStore, sa
     assert end.failure.code == "provider_timeout"
     async with node(store) as later:
         with pytest.raises(ProviderTimeout, match="too slow"):
-            await later.runs.result(run.id)
+            await later.runs.result(ANN, run.id)
 
 
 async def test_a_crash_of_a_provider_is_an_internal_error_without_its_words(store: SlowStore) -> None:
@@ -173,7 +173,7 @@ async def test_a_run_may_not_take_for_ever(store: SlowStore) -> None:
     async with node(store, ScriptedProvider(["half", asyncio.Event()]), limit=timedelta(milliseconds=20)) as one:
         run = await one.say("hi")
         with pytest.raises(ProviderTimeout):
-            await one.runs.result(run.id)
+            await one.runs.result(ANN, run.id)
         assert (await one.texts(run.conversation))[-1] == ("assistant", "half", "failed")
 
 
@@ -183,14 +183,14 @@ async def test_fallback_before_the_first_token_only(store: SlowStore) -> None:
     refused = ScriptedProvider([ProviderRejected("bad request")], name="refused")
     spare = ScriptedProvider(["spare"], name="spare")
     async with node(store, down, spare) as one:
-        ended, answer = await one.runs.result((await one.say("hi")).id)
+        ended, answer = await one.runs.result(ANN, (await one.say("hi")).id)
         assert answer is not None
         assert (ended.provider, answer.provider, answer.text) == ("spare", "spare", "spare")
         assert ended.model == "scripted-1"
     for first, error in ((late, "cut"), (refused, "bad request")):
         async with node(store, first, spare) as one:
             with pytest.raises(ProviderError, match=error):
-                await one.runs.result((await one.say("hi")).id)
+                await one.runs.result(ANN, (await one.say("hi")).id)
 
 
 async def test_a_fallback_that_cannot_see_is_skipped(store: SlowStore) -> None:
@@ -199,11 +199,11 @@ async def test_a_fallback_that_cannot_see_is_skipped(store: SlowStore) -> None:
     seeing = ScriptedProvider(["seen"], name="seeing")
     picture = ImageData("image/png", b"\x89PNG" * 400_000)
     async with node(store, down, blind, seeing) as one:
-        ended, _ = await one.runs.result((await one.say("look", images=[picture])).id)
+        ended, _ = await one.runs.result(ANN, (await one.say("look", images=[picture])).id)
         assert ended.provider == "seeing"
         assert seeing.requests[0].messages[-1].parts == (Text("look"), picture)
         again = await one.say("and now?", conversation=ended.conversation, provider="blind")
-        await one.runs.result(again.id)
+        await one.runs.result(ANN, again.id)
     assert blind.requests[0].messages[0].parts == (Text("look"), Text("[image: image/png]"))
 
 
@@ -211,7 +211,7 @@ async def test_wait_refuse_replace(store: SlowStore) -> None:
     gate = asyncio.Event()
     async with node(store, ScriptedProvider(["one", gate], ["two"], ["three"])) as one:
         run = await one.say("1")
-        await anext(one.runs.follow(run.id))
+        await anext(one.runs.follow(ANN, run.id))
         same = run.conversation
         with pytest.raises(RunInProgress):
             await one.say("2", busy="refuse", conversation=same)
@@ -221,13 +221,13 @@ async def test_wait_refuse_replace(store: SlowStore) -> None:
         assert not any(w.done() for w in waiting)
         gate.set()
         for w in waiting:
-            await one.runs.result((await w).id)
+            await one.runs.result(ANN, (await w).id)
         assert [t[1] for t in await one.texts(run.conversation)] == ["1", "one", "2", "two", "3", "three"]
     async with node(store, ScriptedProvider(["half", asyncio.Event()], ["instead"])) as one:
         run = await one.say("1")
-        await anext(one.runs.follow(run.id))
+        await anext(one.runs.follow(ANN, run.id))
         instead = await one.say("2", conversation=run.conversation, busy="replace")
-        await one.runs.result(instead.id)
+        await one.runs.result(ANN, instead.id)
         assert [t[1:] for t in await one.texts(run.conversation)] == [
             ("1", "complete"),
             ("half", "cancelled"),
@@ -248,7 +248,7 @@ async def test_a_hundred_equal_sends_are_one(store: SlowStore) -> None:
     async with node(store, provider) as one:
         once = Once("key", "same")
         runs = await asyncio.gather(*(one.say("hi", once=once) for _ in range(100)))
-        answers = [await one.runs.result(r.id) for r in runs]
+        answers = [await one.runs.result(ANN, r.id) for r in runs]
         assert len({a.id for _, a in answers if a}) == 1
         assert len(provider.requests) == 1
         assert await store.count(Query(kind="message")) == 2
@@ -263,14 +263,15 @@ async def test_a_hundred_equal_sends_are_one(store: SlowStore) -> None:
 async def test_deleting_stops_the_reply_and_leaves_nothing(store: SlowStore) -> None:
     async with node(store, ScriptedProvider(["half", asyncio.Event()])) as one:
         run = await one.say("hi", images=[ImageData("image/png", b"x" * 10)])
-        await anext(one.runs.follow(run.id))
+        await anext(one.runs.follow(ANN, run.id))
         with pytest.raises(NotOwned):
             await one.conversations.discard(BOB, run.conversation)
         await one.conversations.discard(ANN, run.conversation)
         with pytest.raises(NotFound):
-            await one.runs.result(run.id)
+            await one.runs.result(ANN, run.id)
     for kind in KINDS:
-        assert await store.count(Query(kind=kind.name)) == 0, kind.name
+        left = await store.count(Query(kind=kind.name))
+        assert left == (1 if kind.name == "usage" else 0), kind.name  # what it cost was spent
 
 
 async def test_draining_takes_nothing_new_and_interrupts_the_rest(store: SlowStore) -> None:
@@ -278,7 +279,7 @@ async def test_draining_takes_nothing_new_and_interrupts_the_rest(store: SlowSto
     async with node(store, ScriptedProvider(["quick", gate], ["slow", asyncio.Event()])) as one:
         quick, slow = await one.say("1"), await one.say("2")
         for run in (quick, slow):
-            await anext(one.runs.follow(run.id))
+            await anext(one.runs.follow(ANN, run.id))
         draining = asyncio.ensure_future(one.runs.drain(0.05))
         await asyncio.sleep(0)
         with pytest.raises(Draining):
@@ -293,7 +294,7 @@ async def test_draining_takes_nothing_new_and_interrupts_the_rest(store: SlowSto
 async def _orphan(store: SlowStore, dead: Node) -> Run:
     """A run whose process is gone: its task ends without a word."""
     run = await dead.say("hi")
-    await anext(dead.runs.follow(run.id))
+    await anext(dead.runs.follow(ANN, run.id))
     live = dead.runs.live[run.id]
     store.broken = True
     assert live.task is not None
@@ -322,7 +323,7 @@ async def test_orphans_of_a_dead_process_are_ended_by_another(store: SlowStore) 
         log = await reader
         assert log[-1][1].status == "interrupted"
         again = await alive.say("go on", conversation=run.conversation)
-        assert (await alive.runs.result(again.id))[0].status == "completed"
+        assert (await alive.runs.result(ANN, again.id))[0].status == "completed"
 
 
 async def test_a_process_that_was_only_slow_cannot_write_after_it_was_taken_over(store: SlowStore) -> None:
@@ -330,7 +331,7 @@ async def test_a_process_that_was_only_slow_cannot_write_after_it_was_taken_over
     async with node(store, ScriptedProvider(["one", gate, "two", gate, "three"])) as slow, node(store) as other:
         await slow.workers.beat()
         run = await slow.say("hi")
-        await anext(slow.runs.follow(run.id))
+        await anext(slow.runs.follow(ANN, run.id))
         assert await other.workers.recover() == 0
         other.silence = 16
         assert await other.workers.recover() == 1
@@ -369,7 +370,7 @@ async def test_a_dead_process_of_this_host_is_known_before_its_lease_ends(
 async def test_cancel_reaches_a_run_of_another_process(store: SlowStore) -> None:
     async with node(store, ScriptedProvider(["half", asyncio.Event()])) as one, node(store) as two, one.workers:
         run = await one.say("hi")
-        await anext(one.runs.follow(run.id))
+        await anext(one.runs.follow(ANN, run.id))
         assert (await two.runs.cancel(ANN, run.id)).status == "cancelled"
         assert await store.count(Query(kind="cancel")) == 0
     assert (await two.texts(run.conversation))[-1] == ("assistant", "half", "cancelled")
@@ -389,7 +390,7 @@ async def test_an_end_that_the_store_refused_is_written_later(store: SlowStore) 
 async def test_logs_are_kept_as_long_as_configured(store: SlowStore) -> None:
     async with node(store, keep=timedelta(hours=1)) as one:
         run = await one.say("hi", once=Once("k", "f"))
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         await one.workers.sweep()
         assert len(await one.read(await one.runs.replayable(ANN, run.id))) > 0
         one.time += timedelta(hours=2)
@@ -397,17 +398,17 @@ async def test_logs_are_kept_as_long_as_configured(store: SlowStore) -> None:
         with pytest.raises(Expired):
             await one.runs.replayable(ANN, run.id)
         assert await store.count(Query(kind="event")) == await store.count(Query(kind="idempotency")) == 0
-        assert (await one.runs.result(run.id))[1] is not None
+        assert (await one.runs.result(ANN, run.id))[1] is not None
 
 
 async def test_a_rename_during_a_reply_is_kept(store: SlowStore) -> None:
     gate = asyncio.Event()
     async with node(store, ScriptedProvider(["a", gate])) as one:
         run = await one.say("hi")
-        await anext(one.runs.follow(run.id))
+        await anext(one.runs.follow(ANN, run.id))
         await one.conversations.rename(ANN, run.conversation, "Mine")
         gate.set()
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         kept = await one.conversations.open(ANN, run.conversation)
     assert (kept.title, kept.messages, kept.active_run) == ("Mine", 2, None)
 
@@ -416,23 +417,23 @@ async def test_a_rename_during_a_reply_is_kept(store: SlowStore) -> None:
 async def test_truncate_keeps_the_newest(store: SlowStore, keep: int) -> None:
     async with node(store) as one:
         run = await one.say("1")
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         for text in ("2", "3"):
-            await one.runs.result((await one.say(text, conversation=run.conversation)).id)
+            await one.runs.result(ANN, (await one.say(text, conversation=run.conversation)).id)
         before = [t[1] for t in await one.texts(run.conversation)]
         kept = min(keep, 6)
         assert await one.conversations.truncate(ANN, run.conversation, keep) == (kept, 6 - kept)
         assert [t[1] for t in await one.texts(run.conversation)] == before[6 - kept :]
         counted = await one.conversations.open(ANN, run.conversation)
         assert (counted.messages, counted.characters) == (kept, sum(map(len, before[6 - kept :])))
-        await one.runs.result((await one.say("4", conversation=run.conversation)).id)
+        await one.runs.result(ANN, (await one.say("4", conversation=run.conversation)).id)
         assert [t[1] for t in await one.texts(run.conversation)] == [*before[6 - kept :], "4", "Hello"]
 
 
 async def test_the_path_leaves_out_other_branches(store: SlowStore) -> None:
     async with node(store) as one:
         run = await one.say("1")
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         record = await store.get("message", run.answer)
         assert record is not None
         sibling = {**record.doc, "seq": 3, "text": "Another answer"}
@@ -445,9 +446,9 @@ async def test_the_path_leaves_out_other_branches(store: SlowStore) -> None:
 async def test_a_path_longer_than_a_page(store: SlowStore) -> None:
     async with node(store) as one:
         run = await one.say("start")
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         for n in range(120):
-            await one.runs.result((await one.say(str(n), conversation=run.conversation)).id)
+            await one.runs.result(ANN, (await one.say(str(n), conversation=run.conversation)).id)
         path = await one.conversations.transcript(ANN, run.conversation, limit=1000)
         assert len(path) == 242
         assert [m.seq for m in path] == list(range(1, 243))
@@ -460,13 +461,13 @@ async def test_a_reader_that_is_behind_ends_when_the_events_go(store: SlowStore)
     gates = [asyncio.Event() for _ in range(20)]
     async with node(store, ScriptedProvider([step for gate in gates for step in ("x ", gate)])) as one:
         run = await one.say("hi")
-        behind = one.runs.follow(run.id)
+        behind = one.runs.follow(ANN, run.id)
         await anext(behind)
         for gate in gates:
             gate.set()
             for _ in range(6):
                 await asyncio.sleep(0)
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         await one.conversations.discard(ANN, run.conversation)
         async with asyncio.timeout(5):
             assert [batch async for batch in behind] == []
@@ -476,7 +477,7 @@ async def test_a_run_stopped_before_it_began_is_ended_all_the_same(store: SlowSt
     provider = ScriptedProvider(["never"])
     async with node(store, provider) as one:
         run = await one.say("hi")
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         again = replace(run, id="again", answer="answer", version=0)
         current = await one.conversations.open(ANN, run.conversation)
         changes: list[Change] = [run_put(again), conversation_put(replace(current, active_run="again"))]
@@ -485,7 +486,7 @@ async def test_a_run_stopped_before_it_began_is_ended_all_the_same(store: SlowSt
         live = one.runs.start(replace(again, version=1), lambda live: one.engine.work(live, resumed))
         live.stop("cancelled")
         with pytest.raises(Cancelled):
-            await one.runs.result("again")
+            await one.runs.result(ANN, "again")
         assert (await one.runs.open(ANN, "again")).status == "cancelled"
         assert not one.runs.live
 
@@ -509,10 +510,10 @@ async def test_one_commit_that_fails_loses_no_event(store: SlowStore) -> None:
     gate = asyncio.Event()
     async with node(store, ScriptedProvider(["one ", gate, "two"])) as one:
         run = await one.say("hi")
-        await anext(one.runs.follow(run.id))
+        await anext(one.runs.follow(ANN, run.id))
         store.failures = 1
         gate.set()
-        _, answer = await one.runs.result(run.id)
+        _, answer = await one.runs.result(ANN, run.id)
         assert store.failures == 0
         assert "".join(e.text for _, e in await one.read(run) if isinstance(e, TextDelta)) == "one two"
         assert answer is not None
@@ -524,7 +525,7 @@ async def test_a_retry_that_waits_behind_the_first_try_gets_its_reply(store: Slo
     provider = ScriptedProvider(["one", gate], ["two", asyncio.Event()])
     async with node(store, provider, wait=timedelta(seconds=5)) as one:
         first = await one.say("1")
-        await anext(one.runs.follow(first.id))
+        await anext(one.runs.follow(ANN, first.id))
         once = Once("k", "f")
         tries = [asyncio.ensure_future(one.say("2", conversation=first.conversation, once=once)) for _ in range(3)]
         for _ in range(20):
@@ -539,9 +540,9 @@ async def test_a_retry_that_waits_behind_the_first_try_gets_its_reply(store: Slo
 async def test_truncating_takes_images_and_logs_along(store: SlowStore) -> None:
     async with node(store) as one:
         run = await one.say("1", images=[ImageData("image/png", b"x" * 10)])
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         later = await one.say("2", conversation=run.conversation, images=[ImageData("image/png", b"y" * 10)])
-        await one.runs.result(later.id)
+        await one.runs.result(ANN, later.id)
         await one.conversations.truncate(ANN, run.conversation, 2)
         assert await store.count(Query(kind="file")) == await store.count(Query(kind="file_chunk")) == 1
         with pytest.raises(NotFound):
@@ -554,10 +555,10 @@ async def test_what_services_refuse_is_not_put_into_a_prompt(store: SlowStore) -
     provider = ScriptedProvider([ReasoningDelta("hm"), asyncio.Event()], ["x", ToolCall("c", "look", "{}")], ["done"])
     async with node(store, provider) as one:
         run = await one.say("1")
-        await anext(one.runs.follow(run.id))
+        await anext(one.runs.follow(ANN, run.id))
         await one.runs.cancel(ANN, run.id)
         for text in ("2", "3"):
-            await one.runs.result((await one.say(text, conversation=run.conversation)).id)
+            await one.runs.result(ANN, (await one.say(text, conversation=run.conversation)).id)
     assert [(m.role, m.parts) for m in provider.requests[2].messages] == [
         ("user", (Text("1"),)),
         ("user", (Text("2"),)),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -14,15 +15,19 @@ import pytest
 from backchat.domain.limits import Titling
 from backchat.domain.message import Image, Text, ToolCall, Usage
 from backchat.domain.run import ReasoningDelta
+from backchat.domain.usage import Credits, Payer
+from backchat.domain.workspace import personal_workspace
 from backchat.errors import ConfigError, NotFound, ProviderError
 from backchat.ports.providers import Abilities, ImageData, UsageReport
 from backchat.ports.storage import Change, Query, Record
-from backchat.services import jobs, runs
+from backchat.services import following, jobs
+from backchat.services.calls import Calls
+from backchat.services.ledger import Ledger
 from backchat.services.stored import conversation_of, conversation_put
 from backchat.services.titles import TOPIC, Titles, cleaned
 from backchat.testing.memory_store import MemoryStore
 from backchat.testing.provider import WEATHER, ScriptedProvider, Step
-from nodes import ANN, BOB, Node, SlowStore, node
+from nodes import ANN, BOB, Node, SlowStore, calls_over, node
 
 ASKED = "Why is the sky blue,\nand the sunset red?"
 FIRST = "Why is the sky blue, and the sunset red?"
@@ -64,7 +69,7 @@ class Talk(Node):
     async def ask(self, text: str = ASKED, **more: Any) -> str:
         """Say it, and wait for the reply; the id of the conversation."""
         run = await self.say(text, **more)
-        await self.runs.result(run.id)
+        await self.runs.result(ANN, run.id)
         return run.conversation
 
     async def named(self, text: str = ASKED, **more: Any) -> str:
@@ -116,6 +121,27 @@ async def test_the_first_exchange_gives_the_title() -> None:
         assert "six words" in asked.system
 
 
+async def test_the_title_is_booked_on_the_user_who_asked() -> None:
+    async with talk("Blue sky", UsageReport(Usage(9, 4)), model="tiny") as here:
+        id = await here.named()
+        (run,) = await here.store.find(Query(kind="run"))
+        (call,) = [u async for u in here.services.ledger.records() if u.purpose == "title"]
+        payer = Payer(user="ann", workspace=personal_workspace("ann"), conversation=id, run=run.id)
+        assert (call.payer, call.provider, call.model, call.usage) == (payer, "namer", "tiny", Usage(9, 4))
+
+
+async def test_the_first_words_stay_when_the_credit_is_spent() -> None:
+    async with talk() as here:
+        providers = here.engine.providers
+        spent = Credits(per_workspace=Decimal(0))
+        ledger = Ledger(here.store, providers, spent, now=here.now, new_id=lambda: "u")
+        calls = Calls(here.store, ledger)
+        titles = Titles(here.store, here.conversations, providers, calls, here.jobs, Titling(provider="namer"))
+        here.jobs.handle(TOPIC, titles, at_once=1)
+        assert await here.title_of(await here.named()) == FIRST
+        assert here.namer.requests == []
+
+
 async def test_later_exchanges_do_not() -> None:
     async with talk() as here:
         id = await here.named()
@@ -149,7 +175,7 @@ async def test_without_a_provider_for_titles_the_first_words_stay() -> None:
     provider = ScriptedProvider()
     async with node(SlowStore(), provider) as here:
         run = await here.say(ASKED)
-        await here.runs.result(run.id)
+        await here.runs.result(ANN, run.id)
         assert await here.services.titles.title(ANN, run.conversation, 5) == FIRST
         assert len(provider.requests) == 1
 
@@ -165,11 +191,11 @@ async def test_tools_come_before_the_title() -> None:
     call = ToolCall("c1", WEATHER.name, '{"city": "Paris"}')
     async with talk(speaker=ScriptedProvider([call], ["It rains."])) as here:
         run = await here.say(ASKED, tools=[TOOL], takes_tools=True)
-        await here.runs.result(run.id)
+        await here.runs.result(ANN, run.id)
         async with asyncio.timeout(5):  # it waits for the client, and nobody waits for that
             assert await here.services.titles.title(ANN, run.conversation, 60) == FIRST
         going = await here.turns.answer(ANN, run.conversation, run.id, [("c1", "rain")])
-        await here.runs.result(going.id)
+        await here.runs.result(ANN, going.id)
         assert await here.services.titles.title(ANN, run.conversation, 5) == "Colours of the sky"
 
 
@@ -179,7 +205,7 @@ async def test_a_title_that_a_user_chose_stays() -> None:
         run = await here.say(ASKED)
         await here.conversations.rename(ANN, run.conversation, "Mine")  # while the reply is made
         during.set()
-        await here.runs.result(run.id)
+        await here.runs.result(ANN, run.id)
         gate.set()
         assert await here.jobs.settled([f"title {run.conversation}"], 5)
         assert await here.title_of(run.conversation) == "Mine"
@@ -221,7 +247,15 @@ async def test_the_first_words_stay_when_the_model_fails(turn: Sequence[Step]) -
 async def test_the_first_words_stay_when_the_model_takes_too_long() -> None:
     async with talk("Sky", asyncio.Event()) as here:
         providers = here.engine.providers
-        titles = Titles(here.store, here.conversations, providers, here.jobs, Titling(provider="namer"), limit=0.02)
+        titles = Titles(
+            here.store,
+            here.conversations,
+            providers,
+            calls_over(here.store, providers),
+            here.jobs,
+            Titling(provider="namer"),
+            limit=0.02,
+        )
         here.jobs.handle(TOPIC, titles, at_once=1)
         async with asyncio.timeout(5):
             assert await here.title_of(await here.named()) == FIRST
@@ -250,7 +284,7 @@ async def test_the_job_holds_nothing_of_what_was_said() -> None:
 
 
 async def test_whoever_asks_waits_for_reply_and_title_without_asking_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (runs, jobs):
+    for module in (following, jobs):
         monkeypatch.setattr(module, "POLL", 0)
     reply, name, store = asyncio.Event(), asyncio.Event(), Watched()
     async with talk(name, "Sky", speaker=ScriptedProvider([reply, "It scatters."]), store=store) as here:
@@ -285,7 +319,7 @@ async def test_whoever_does_not_want_to_wait_gets_the_first_words() -> None:
         run = await here.say(ASKED)
         assert await here.services.titles.title(ANN, run.conversation, 0.01) == FIRST
         reply.set()
-        await here.runs.result(run.id)
+        await here.runs.result(ANN, run.id)
         assert await here.services.titles.title(ANN, run.conversation, 0.01) == FIRST
         name.set()
         assert await here.services.titles.title(ANN, run.conversation, 5) == "Sky"

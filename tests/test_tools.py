@@ -31,7 +31,7 @@ def call(id: str, arguments: str = '{"where": "up"}') -> ToolCall:
 
 async def ask(one: Node, text: str = "look up", **more: Any) -> tuple[Run, Message | None]:
     run = await one.say(text, tools=[LOOK], takes_tools=True, **more)
-    return await one.runs.result(run.id)
+    return await one.runs.result(ANN, run.id)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ async def test_a_round_trip(store: SlowStore) -> None:
         assert isinstance(first[-1][1], RunPaused)
         again = await one.turns.answer(ANN, run.conversation, run.id, [("c2", "dark"), ("c1", "blue")])
         assert again.id == run.id
-        ended, answer = await one.runs.result(run.id)
+        ended, answer = await one.runs.result(ANN, run.id)
         assert answer is not None
         assert (ended.status, answer.text, ended.usage) == ("completed", "Blue.", Usage(14, 3))
         seen = provider.requests[1].messages
@@ -67,7 +67,7 @@ async def test_a_round_trip(store: SlowStore) -> None:
         assert provider.requests[1].tools == provider.requests[0].tools
         later = await one.read(run, again.position)
         assert [type(e) for _, e in later] == [TextDelta, RunEnded]
-        whole = [pair async for batch in one.runs.follow(run.id, past_pauses=True) for pair in batch]
+        whole = [pair async for batch in one.runs.follow(ANN, run.id, past_pauses=True) for pair in batch]
         assert whole == [*first, *later]
         assert [n for n, _ in whole] == list(range(1, len(whole) + 1))
         statuses = [(m.role, m.status) for m in await one.conversations.whole(ANN, run.conversation)]
@@ -89,7 +89,7 @@ async def test_round_after_round(store: SlowStore) -> None:
         for n in range(5):
             assert calls_of(asked) == [f"c{n}"]
             await one.turns.answer(ANN, run.conversation, None, [(f"c{n}", str(n))])
-            run, asked = await one.runs.result(run.id)
+            run, asked = await one.runs.result(ANN, run.id)
         assert asked is not None
         assert (run.status, asked.text) == ("completed", "done")
 
@@ -101,7 +101,7 @@ async def test_another_process_goes_on(store: SlowStore) -> None:
     async with node(store, provider) as two, two.workers:
         assert (await two.runs.open(ANN, run.id)).status == "waiting"
         await two.turns.answer(ANN, run.conversation, run.id, [("c1", "blue")])
-        _, answer = await two.runs.result(run.id)
+        _, answer = await two.runs.result(ANN, run.id)
     assert answer is not None
     assert answer.text == "Blue."
     assert provider.requests[0].system == "Be brief."
@@ -125,13 +125,13 @@ async def test_outputs_that_do_not_match(store: SlowStore, outputs: list[tuple[s
         assert refused.value.field == "body.tool_outputs"
         assert (await one.runs.open(ANN, run.id)).status == "waiting"
         await one.turns.answer(ANN, run.conversation, run.id, [("c1", "x"), ("c2", "y")])
-        assert (await one.runs.result(run.id))[0].status == "completed"
+        assert (await one.runs.result(ANN, run.id))[0].status == "completed"
 
 
 async def test_outputs_for_what_does_not_wait(store: SlowStore) -> None:
     async with node(store, ScriptedProvider([call("c1")], ["ok"], ["ok"])) as one:
         run, _ = await ask(one)
-        other, _ = await one.runs.result((await one.say("hi")).id)
+        other, _ = await one.runs.result(ANN, (await one.say("hi")).id)
         for who, conversation, id, error in (
             (BOB, run.conversation, run.id, NotOwned),
             (ANN, run.conversation, "none", NotFound),
@@ -152,14 +152,14 @@ async def test_cancelled_while_it_waits(store: SlowStore) -> None:
         for _ in range(2):
             assert (await one.runs.cancel(ANN, run.id)).status == "cancelled"
         with pytest.raises(Cancelled):
-            await one.runs.result(run.id)
-        log = [e async for batch in one.runs.follow(run.id, past_pauses=True) for _, e in batch]
+            await one.runs.result(ANN, run.id)
+        log = [e async for batch in one.runs.follow(ANN, run.id, past_pauses=True) for _, e in batch]
         assert isinstance(log[-1], RunEnded)
         assert log[-1].status == "cancelled"
         with pytest.raises(InvalidInput, match="cancelled"):
             await one.turns.answer(ANN, run.conversation, run.id, [("c1", "x")])
         assert (await one.conversations.open(ANN, run.conversation)).active_run is None
-        await one.runs.result((await one.say("go on", conversation=run.conversation)).id)
+        await one.runs.result(ANN, (await one.say("go on", conversation=run.conversation)).id)
         assert [m[1:] for m in await one.texts(run.conversation)] == [
             ("look up", "complete"),
             ("", "cancelled"),
@@ -172,7 +172,7 @@ async def test_a_new_message_ends_the_waiting_run(store: SlowStore) -> None:
     provider = ScriptedProvider([call("c1")], ["ok"])
     async with node(store, provider) as one:
         run, _ = await ask(one)
-        await one.runs.result((await one.say("never mind", conversation=run.conversation)).id)
+        await one.runs.result(ANN, (await one.say("never mind", conversation=run.conversation)).id)
         assert (await one.runs.open(ANN, run.id)).status == "cancelled"
         assert [m.role for m in provider.requests[1].messages] == ["user", "user"]
 
@@ -190,7 +190,7 @@ async def test_a_reader_of_the_whole_sees_it_go_on(store: SlowStore) -> None:
     async with node(store, ScriptedProvider([call("c1")], ["Blue."])) as one:
         run, _ = await ask(one)
         seen: list[Any] = []
-        async for batch in one.runs.follow(run.id, past_pauses=True):
+        async for batch in one.runs.follow(ANN, run.id, past_pauses=True):
             seen += [e for _, e in batch]
             if isinstance(seen[-1], RunPaused):
                 await one.turns.answer(ANN, run.conversation, run.id, [("c1", "x")])
@@ -202,7 +202,7 @@ async def test_a_process_dies_in_the_second_part(store: SlowStore) -> None:
     async with node(store, dead) as one, node(store, ScriptedProvider(["again"])) as two:
         run, _ = await ask(one)
         going = await one.turns.answer(ANN, run.conversation, run.id, [("c1", "blue")])
-        async for batch in one.runs.follow(run.id, going.position):
+        async for batch in one.runs.follow(ANN, run.id, going.position):
             assert isinstance(batch[0][1], TextDelta)
             break
         live = one.runs.live[run.id]
@@ -220,9 +220,9 @@ async def test_an_id_that_a_model_uses_again(store: SlowStore) -> None:
     async with node(store, provider) as one:
         run, _ = await ask(one)
         await one.turns.answer(ANN, run.conversation, run.id, [("c1", "blue")])
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         await ask(one, "look down", conversation=run.conversation)
-        await one.runs.result((await one.say("never mind", conversation=run.conversation)).id)
+        await one.runs.result(ANN, (await one.say("never mind", conversation=run.conversation)).id)
     seen = provider.requests[-1].messages
     assert [m.role for m in seen] == ["user", "assistant", "tool", "assistant", "user", "user"]
 
@@ -262,12 +262,12 @@ async def test_equal_call_ids_are_told_apart(store: SlowStore) -> None:
         assert len(set(ids)) == 3
         assert all(ids)
         await one.turns.answer(ANN, run.conversation, run.id, [(id, "x") for id in ids])
-        assert (await one.runs.result(run.id))[0].status == "completed"
+        assert (await one.runs.result(ANN, run.id))[0].status == "completed"
 
 
 async def test_who_cannot_run_tools_is_not_offered_any(store: SlowStore) -> None:
     provider = ScriptedProvider(["ok"])
     async with node(store, provider) as one:
-        await one.runs.result((await one.say("look", tools=[LOOK])).id)
+        await one.runs.result(ANN, (await one.say("look", tools=[LOOK])).id)
     request: ModelRequest = provider.requests[0]
     assert request.tools == ()

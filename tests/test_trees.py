@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from backchat.domain.limits import Retention
 from backchat.domain.message import Image, Message, Reasoning, Text, ToolCall
 from backchat.errors import Conflict, InvalidInput, NotFound, NotOwned, RunInProgress
 from backchat.ports.providers import ImageData
-from backchat.ports.storage import Query
+from backchat.ports.storage import Change, Delete, Query
 from backchat.services.files import file_bytes, file_puts
 from backchat.services.kinds import KINDS
 from backchat.services.trees import NewMessage
@@ -289,6 +289,66 @@ async def test_a_path_ends_somewhere_after_every_removal(grove: Grove) -> None:
     assert (await grove.conversations.open(ANN, "c")).characters == 0
 
 
+@pytest.mark.parametrize("removed", ["U0", "A1", "U2", "A3", "U4", "A5", "A1b"])
+async def test_children_can_be_given_the_parent_of_what_is_removed(grove: Grove, removed: str) -> None:
+    planted = drawn(WORKED)
+    parents = {m.id: m.parent for m in planted}
+    await grove.plant(planted, leaf="A5")
+    before = [m.id for m in await grove.conversations.whole(ANN, "c")]
+    await grove.trees.remove(ANN, "c", removed, splice=True)
+    whole = await grove.trees.whole(ANN, "c")
+    wanted = {id: parents[removed] if parent == removed else parent for id, parent in parents.items() if id != removed}
+    assert {m.id: m.parent for m in whole} == wanted
+    assert [m.id for m in await grove.conversations.whole(ANN, "c")] == [id for id in before if id != removed]
+    texts = {m.id: m.text for m in planted}
+    assert {m.id: m.text for m in whole} == {id: text for id, text in texts.items() if id != removed}
+
+
+async def test_children_beyond_a_page_are_given_the_parent_too_in_one_batch() -> None:
+    store = CountingStore()
+    grove = Grove(store)
+    await grove.plant(drawn("U0\n  A1\n" + "\n".join([f"    U{n}" for n in range(2, 1202)])))
+    before = len(store.batches)
+    await grove.trees.remove(ANN, "c", "A1", splice=True)
+    assert len(store.batches) == before + 1
+    assert {m.parent for m in await grove.trees.whole(ANN, "c")} == {None, "U0"}
+
+
+class Overtaken(SlowStore):
+    """Does something else just before it deletes a message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: Callable[[], Awaitable[object]] | None = None
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        if self.before is not None and any(isinstance(c, Delete) and c.kind == "message" for c in changes):
+            before, self.before = self.before, None
+            await before()
+        await super().apply(changes)
+
+
+async def test_a_removal_can_be_refused_while_a_reply_is_made() -> None:
+    gate = asyncio.Event()
+    store = Overtaken()
+    async with node(store, ScriptedProvider(["Yes"], ["Again", gate])) as one:
+        trees = one.services.trees
+        run = await one.say("really?")
+        await one.runs.result(ANN, run.id)
+        store.before = lambda: one.say("hm", conversation=run.conversation)
+        for message in (run.input, run.answer):
+            with pytest.raises(RunInProgress):
+                await trees.remove(ANN, run.conversation, message, splice=True, busy="refuse")
+        assert store.before is None
+        assert [text for _, text, _ in await one.texts(run.conversation)] == ["really?", "Yes", "hm"]
+        await trees.remove(ANN, run.conversation, run.answer, splice=True)
+        gate.set()
+        while (await one.conversations.open(ANN, run.conversation)).active_run is not None:
+            await one.runs.idle(await one.conversations.open(ANN, run.conversation))
+        await trees.remove(ANN, run.conversation, run.input, splice=True, busy="refuse")
+        assert [text for _, text, _ in await one.texts(run.conversation)] == ["hm", "Again"]
+
+
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
 async def test_a_parent_that_was_deleted_is_none_though_its_id_is_used_again(grove: Grove, where: str) -> None:
     await grove.plant(drawn("U0\n  A1"))
@@ -443,7 +503,7 @@ async def test_a_message_and_a_reply_at_the_same_time_are_both_kept() -> None:
         later = [one.services.trees.put(ANN, run.conversation, new(f"{n}", parent=put.id)) for n in range(4)]
         gate.set()
         await asyncio.gather(*later)
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         whole = await one.services.trees.whole(ANN, run.conversation)
         assert {(m.text, m.parent) for m in whole} == {
             ("Really?", None),
@@ -462,11 +522,11 @@ async def test_a_reply_to_what_is_removed_meanwhile_is_a_root() -> None:
         run = await one.say("really?")
         await one.services.trees.remove(ANN, run.conversation, run.input)
         gate.set()
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         (answer,) = await one.services.trees.whole(ANN, run.conversation)
         assert (answer.id, answer.parent) == (run.answer, None)
         again = await one.say("hm", conversation=run.conversation)
-        await one.runs.result(again.id)
+        await one.runs.result(ANN, again.id)
         assert await one.texts(run.conversation) == [
             ("assistant", "Yes", "complete"),
             ("user", "hm", "complete"),
@@ -478,7 +538,7 @@ async def test_a_reply_to_what_is_removed_meanwhile_is_a_root() -> None:
 async def test_a_reply_that_waits_with_a_message_ends_with_it(how: str) -> None:
     async with node(SlowStore(), ScriptedProvider(["Hm. ", CALL], ["Blue."])) as one:
         run = await one.say("look up", tools=[LOOK], takes_tools=True)
-        waiting, asked = await one.runs.result(run.id)
+        waiting, asked = await one.runs.result(ANN, run.id)
         assert asked is not None
         assert (waiting.status, asked.status) == ("waiting", "waiting")
         if how == "remove":
@@ -498,13 +558,13 @@ async def test_a_reply_that_waits_with_a_message_ends_with_it(how: str) -> None:
 async def test_a_reply_that_waits_goes_on_after_changes_of_its_words_and_elsewhere() -> None:
     async with node(SlowStore(), ScriptedProvider(["Hm. ", CALL], ["Blue."])) as one:
         run = await one.say("look up", tools=[LOOK], takes_tools=True)
-        _, asked = await one.runs.result(run.id)
+        _, asked = await one.runs.result(ANN, run.id)
         assert asked is not None
         await one.services.trees.edit(ANN, run.conversation, asked.id, "Well.")
         put = await one.services.trees.put(ANN, run.conversation, new("beside", parent=run.input))
         await one.services.trees.remove(ANN, run.conversation, put.id)
         await one.turns.answer(ANN, run.conversation, run.id, [("c1", "blue")])
-        await one.runs.result(run.id)
+        await one.runs.result(ANN, run.id)
         assert [(m.role, m.text) for m in await one.conversations.whole(ANN, run.conversation)] == [
             ("user", "look up"),
             ("assistant", "Well."),

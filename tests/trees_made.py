@@ -16,6 +16,7 @@ from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention
 from backchat.domain.message import Foreign, Message, Part, Reasoning, Role, Text, ToolCall
 from backchat.ports.storage import Change, Query, Record, RecordStore
+from backchat.services.access import Access, by_table
 from backchat.services.conversations import Conversations
 from backchat.services.forks import Forks
 from backchat.services.kinds import KINDS
@@ -151,7 +152,9 @@ class Grove:
         def new_id() -> str:
             return f"new-{next(ids):06d}"
 
-        self.conversations = Conversations(store, self.now, new_id, idle=none, stop=none, unread=nothing)
+        self.conversations = Conversations(
+            store, Access(store, by_table, self.now), self.now, new_id, idle=none, stop=none, unread=nothing
+        )
         shared: dict[str, Any] = {"store": store, "retention": retention, "now": self.now, "new_id": new_id}
         self.trees = Trees(conversations=self.conversations, **shared)
         self.forks = Forks(conversations=self.conversations, **shared)
@@ -164,4 +167,4 @@ class Grove:
         """Store these messages as the conversation that they make."""
         made = conversation_of(messages, **more)
         await self.store.apply([conversation_put(made), *[message_put(m) for m in messages]])
-        return replace(made, version=1)
+        return replace(made, workspace=made.home, version=1)

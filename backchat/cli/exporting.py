@@ -20,6 +20,7 @@ from backchat.app import new_id, now, open_store
 from backchat.cli.installation import Installation, installation_options
 from backchat.config import Config
 from backchat.domain.identity import Identity
+from backchat.services.access import Access
 from backchat.services.accounts import Accounts
 from backchat.services.bundles import Bundles, ExportFormat
 from backchat.web.logs import set_up_logs
@@ -62,7 +63,7 @@ async def _export(config: Config, name: str, format: ExportFormat, sink: IO[byte
         user = await Accounts(store, now=now, new_id=new_id).user_by_name(name)
         if user is None:
             raise click.ClickException(f"there is no user called {name!r}")
-        who, bundles, size = Identity(user=user.id), Bundles(store, now), 0
+        who, bundles, size = Identity(user=user.id), Bundles(store, Access(store, config.authorize, now), now), 0
         with _bar() as bar:
             task = bar.add_task("", total=await bundles.count(who), size=decimal(0))
             async for piece in bundles.write(who, format, lambda n: bar.update(task, completed=n)):

@@ -21,6 +21,7 @@ COMMANDS = {
     "keys": "keys",
     "plugins": "check",
     "serve": "serve",
+    "usage": "usage",
     "users": "users",
     "worker": "serve",
 }

@@ -12,7 +12,9 @@ from typing import Any, get_args, get_type_hints
 import click
 
 from backchat import hookspecs
+from backchat.domain import rights
 from backchat.plugins import GROUP
+from backchat.ports.agents import AgentBackend
 from backchat.ports.auth import AuthenticatorBackend
 from backchat.ports.component import Component
 from backchat.ports.embedding import EmbedderBackend
@@ -23,8 +25,11 @@ from backchat.ports.learning import LearnerBackend
 from backchat.ports.memory import MemoryBackend
 from backchat.ports.providers import ProviderBackend
 from backchat.ports.storage import StorageBackend
+from backchat.ports.tools import ToolBackend
+from backchat.ports.transcription import TranscriberBackend
 from backchat.web.dialect import Call, Dialect, Problem, Route
 
+WIDTH = 120
 HEAD = """\
 # Hooks
 
@@ -38,6 +43,7 @@ whose name is no hook, or that takes arguments the hook does not have, stops the
 """
 # What the annotations of the hooks name; they import it for type checkers only.
 _NAMES = {
+    "AgentBackend": AgentBackend,
     "AuthenticatorBackend": AuthenticatorBackend,
     "Dialect": Dialect,
     "EmbedderBackend": EmbedderBackend,
@@ -47,6 +53,8 @@ _NAMES = {
     "MemoryBackend": MemoryBackend,
     "ProviderBackend": ProviderBackend,
     "StorageBackend": StorageBackend,
+    "ToolBackend": ToolBackend,
+    "TranscriberBackend": TranscriberBackend,
 }
 
 
@@ -72,13 +80,14 @@ def _text(documented: object) -> str:
     return (inspect.getdoc(documented) or "").replace("``", "`") + "\n"
 
 
-def _source(thing: type | Callable[..., Any]) -> str:
+def _source(thing: type | Callable[..., Any] | ModuleType) -> str:
     return f"```python\n{inspect.getsource(thing).rstrip()}\n```\n"
 
 
 def _components() -> Iterator[str]:
     yield "## What is returned\n"
-    yield "Every hook but `backchat_dialects` and `backchat_extractors` returns components:\n"
+    others = "`backchat_dialects`, `backchat_extractors`, `backchat_importers` and `backchat_authorize`"
+    yield f"Every hook returns components, but {others}:\n"
     yield _source(Component)
 
 
@@ -86,11 +95,23 @@ def _hooks() -> Iterator[str]:
     plugins = _first_party()
     for name, hook in hooks().items():
         yield f"## `{name}`\n"
-        yield f"```python\ndef {name}() -> {inspect.signature(hook).return_annotation}: ...\n```\n"
+        yield f"```python\n{_signature(name, hook)}\n```\n"
         yield _text(hook)
-        (offered,) = get_args(get_type_hints(hook, {**vars(hookspecs), **_NAMES})["return"])
-        yield from _values(*_PLAIN[offered]) if offered in _PLAIN else _port(offered)
+        if hook is hookspecs.backchat_authorize:
+            yield f"All of `{rights.__name__}`:\n"
+            yield _source(rights)
+        else:
+            (offered,) = get_args(get_type_hints(hook, {**vars(hookspecs), **_NAMES})["return"])
+            yield from _values(*_PLAIN[offered]) if offered in _PLAIN else _port(offered)
         yield from _examples(name, {module: p for module, p in plugins.items() if hasattr(p, name)})
+
+
+def _signature(name: str, hook: Callable[..., Any]) -> str:
+    """As ruff would have it."""
+    signature = inspect.signature(hook)
+    arguments = ", ".join(str(p).replace("'", "") for p in signature.parameters.values())
+    line = f"def {name}({arguments}) -> {signature.return_annotation}: ..."
+    return line if len(line) <= WIDTH else line.replace(arguments, f"\n    {arguments}\n")
 
 
 def _first_party() -> dict[str, ModuleType]:
@@ -108,6 +129,7 @@ def _port(backend: Any) -> Iterator[str]:
     (open_,) = get_args(backend)
     arguments, opened = get_args(open_)
     (port,) = get_args(opened)
+    (port,) = get_args(port) or (port,)  # the one, or a sequence of them
     yield f"`open` is a `{_plain(open_)}`.\n"
     yield f"From `{port.__module__}`, where the values that pass through the port are as well:\n"
     yield _source(port)

@@ -14,11 +14,11 @@ from rich.text import Text
 PIPE_WIDTH = 1000
 
 
-def show(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table. What is in the cells is only text, never markup."""
+def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int = 0) -> None:
+    """Print a table. What is in the cells is only text, never markup. The last ``numbers`` columns are numbers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for n, column in enumerate(columns, numbers - len(columns)):
+        table.add_column(column, overflow="fold", justify="right" if n >= 0 else "left")
     for row in rows:
         table.add_row(*[Text(cell) for cell in row])
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, soft_wrap=False).print(table)

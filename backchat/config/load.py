@@ -64,9 +64,13 @@ class _Check:
         learning = self._one(offers.learners, found["learning"], "learning")
         auth = self._several(offers.authenticators, found["auth"], "auth")
         dialects = self._several(offers.dialects, found["dialects"], "dialects")
-        for n, dialect in enumerate(dialects):
-            if any(dialect.name == other.name for other in dialects[:n]):
-                self._problems.add(dialect.path, f"the dialect {dialect.name} is listed twice")
+        tools = self._several(offers.tools, found.get("tools", []), "tools", least=0)
+        agents = self._several(offers.agents, found.get("agents", []), "agents", least=0)
+        transcription = None
+        if "transcription" in found:
+            transcription = self._one(offers.transcribers, found["transcription"], "transcription")
+        self._once(dialects, "dialect")
+        self._once(agents, "agent")
         if own["titles"] is not None and own["titles"].provider is not None:
             self._configured(own["titles"].provider, names, "titles.provider")
         extractors = self._extractors()
@@ -83,8 +87,12 @@ class _Check:
             memory=memory,
             learning=learning,
             **own,
+            tools=tools,
+            agents=agents,
+            transcription=transcription,
             auth=auth,
             dialects=dialects,
+            authorize=offers.authorize,
             uses_data=uses_data,
         )
 
@@ -110,14 +118,19 @@ class _Check:
             return None
         return Selected(path, component.name, component, self._load(component.schema, settings, path))
 
-    def _several(self, offers: Offers[C], node: Any, path: str) -> tuple[Selected[C], ...]:
+    def _several(self, offers: Offers[C], node: Any, path: str, least: int = 1) -> tuple[Selected[C], ...]:
         if node is MISSING:
             return ()
-        if not isinstance(node, list) or not node:
-            self._problems.add(path, "must be a list of one or more, such as [{use: name}]")
+        if not isinstance(node, list) or len(node) < least:
+            self._problems.add(path, f"must be a list{' of one or more' if least else ''}, such as [{{use: name}}]")
             return ()
         found = [self._one(offers, child, at(path, n)) for n, child in enumerate(node)]
         return tuple([selected for selected in found if selected is not None])
+
+    def _once(self, selected: Sequence[Selected[C]], what: str) -> None:
+        for n, one in enumerate(selected):
+            if any(one.name == other.name for other in selected[:n]):
+                self._problems.add(one.path, f"the {what} {one.name} is listed twice")
 
     def _named(
         self, offers: Offers[C], node: Any, path: str, what: str, least: int = 1

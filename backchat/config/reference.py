@@ -58,6 +58,9 @@ def configuration_page(plugins: Plugins) -> str:
         "memory": lambda: _components(plugins.memories.values()),
         "learning": lambda: _components(plugins.learners.values()),
         "embedders": lambda: _components(plugins.embedders.values()),
+        "tools": lambda: _components(plugins.tools.values()),
+        "agents": lambda: _components(plugins.agents.values()),
+        "transcription": lambda: _components(plugins.transcribers.values()),
         "auth": lambda: _components(plugins.authenticators.values()),
         "dialects": lambda: _components(plugins.dialects.values()),
     }

@@ -9,9 +9,12 @@ from urllib.parse import urlsplit
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
+from backchat.config.credits import CREDITS
 from backchat.config.history import IMPORTS, RETENTION, SESSIONS, TITLES
 from backchat.config.measures import MIB, Size
 from backchat.domain.limits import DocumentLimits, ImportLimits, Retention, SessionTimes, Titling
+from backchat.domain.usage import Credits
+from backchat.ports.agents import AgentBackend
 from backchat.ports.auth import AuthenticatorBackend
 from backchat.ports.component import SettingsSchema
 from backchat.ports.embedding import EmbedderBackend
@@ -21,6 +24,9 @@ from backchat.ports.learning import LearnerBackend
 from backchat.ports.memory import MemoryBackend
 from backchat.ports.providers import ProviderBackend
 from backchat.ports.storage import StorageBackend
+from backchat.ports.tools import ToolBackend
+from backchat.ports.transcription import TranscriberBackend
+from backchat.services.access import Authorize
 from backchat.web.dialect import Dialect
 from backchat.web.fields import Whole
 
@@ -64,12 +70,14 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepliesSettings:
-    """All in seconds."""
+    """All in seconds but ``tool_rounds``."""
 
     keep: float
     wait: float
     max_duration: float
     lease: float
+    tool_time: float
+    tool_rounds: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +86,8 @@ class Config:
 
     The first of ``embedders`` is the default one. ``extractors`` are all that are installed, by the ends of file names,
     ``importers`` in the order of their names.
+
+    ``authorize`` asks the installed plugins, then the core's own table.
 
     ``uses_data``: something in it lies in the data directory, which must then be there.
     """
@@ -97,9 +107,14 @@ class Config:
     retention: Retention
     imports: ImportLimits
     sessions: SessionTimes
+    credits: Credits
+    tools: tuple[Selected[ToolBackend], ...]
+    agents: tuple[Selected[AgentBackend], ...]
+    transcription: Selected[TranscriberBackend] | None
     auth: tuple[Selected[AuthenticatorBackend], ...]
     dialects: tuple[Selected[Dialect], ...]
     replies: RepliesSettings
+    authorize: Authorize
     uses_data: bool
 
 
@@ -194,6 +209,12 @@ class RepliesSchema(Schema):
         "Seconds of silence after which another process on the same storage takes this one for dead and ends its runs.",
         least=1,
     )
+    tool_time = _seconds(30, "Seconds that one of the server's tools may take.", least=1)
+    tool_rounds = Whole(
+        load_default=8,
+        validate=validate.Range(1, 100),
+        metadata={"description": "How often a model may call the server's tools and be asked again in one reply."},
+    )
 
     @post_load
     def freeze(self, data: dict[str, Any], **_: object) -> RepliesSettings:
@@ -261,6 +282,7 @@ OWN: Mapping[str, Schema] = {
     "retention": RETENTION,
     "imports": IMPORTS,
     "sessions": SESSIONS,
+    "credits": CREDITS,
     "replies": RepliesSchema(),
 }
 """The core's own sections, by name. Each is a field of ``Config``, and may be left out."""
@@ -283,6 +305,10 @@ SECTIONS: Sequence[tuple[str, str]] = (
     ("retention", "How long conversations are kept. Their deadlines hold to the second, for every way of reading."),
     ("imports", "How much can be imported from the exports of other products."),
     ("sessions", "How long a login lasts, for dialects that have one."),
+    ("credits", "What calls of models cost, and what may be spent."),
+    ("tools", "What the server can do for a model that calls for it: a list; nothing unless set."),
+    ("agents", "Who can make replies besides the server's own loop: a list; nobody unless set."),
+    ("transcription", "Who turns recordings into text; nobody unless set."),
     ("auth", "How callers prove who they are: a list, asked in order."),
     ("dialects", "The APIs that are served: a list."),
     ("replies", "How long replies run, wait and are kept."),

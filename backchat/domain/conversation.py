@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
+
+from backchat.domain.settings import ModelSettings
+from backchat.domain.workspace import Grant, personal_workspace
 
 TITLE_LENGTH = 80
 GIVEN_TITLE_LENGTH = 1024
@@ -26,6 +30,11 @@ class Conversation:
     source      where it was imported from, and its id there
     removed     ids of messages that were brought from there and deleted here, so that they are not brought again
     options     the settings that it came with (endpoint, model, temperature, ...), in the words of where it came from
+    settings    what its replies are asked with, unless a message says otherwise
+    workspace   where it was begun; None: in its owner's personal one (see ``home``)
+    completed   its owner has declared it finished
+    grants      with whom it is shared, oldest first
+    public      whoever has ``link`` may read it;  ``link``: a random UUID that never changes
     """
 
     id: str
@@ -49,7 +58,18 @@ class Conversation:
     removed: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    settings: ModelSettings = field(default_factory=ModelSettings)
+    workspace: str | None = None
+    completed: bool = False
+    grants: tuple[Grant, ...] = ()
+    public: bool = False
+    link: str = field(default_factory=lambda: str(uuid4()))
     version: int = 0
+
+    @property
+    def home(self) -> str:
+        """The id of its workspace."""
+        return self.workspace or personal_workspace(self.owner)
 
 
 def title_of(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from backchat.domain.settings import PLAIN_SAMPLING, Sampling
 from backchat.domain.tool import ToolDefinition
 
 MemoryMode = Literal["off", "read", "write"]
@@ -22,6 +23,9 @@ class Recipe:
     memory      off; read: what is remembered is shown to the model; write: and the user's words are learned from
     assistant   whose documents and memories ground the reply; None: it is not grounded
     cite        ask the model to mark what it took from memories and passages, as ``[n]``
+    sampling    how the model chooses its words
+    agent       who makes the reply: ``none`` is the server's own loop
+    server_tools  names of the server's tools that the model may call
     """
 
     providers: tuple[str, ...]
@@ -33,3 +37,6 @@ class Recipe:
     memory: MemoryMode = "off"
     assistant: str | None = None
     cite: bool = False
+    sampling: Sampling = PLAIN_SAMPLING
+    agent: str = "none"
+    server_tools: tuple[str, ...] = ()

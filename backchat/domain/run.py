@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from backchat.domain.memory import Recalled
-from backchat.domain.message import ToolCall, Usage
+from backchat.domain.message import ToolCall, ToolResult, Usage
 from backchat.domain.recipe import Recipe
 
 RunStatus = Literal["running", "waiting", "completed", "failed", "cancelled", "interrupted"]
@@ -49,6 +49,26 @@ class ToolCalled:
     """The model asked for a tool."""
 
     call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """A tool of the server answered a call of the model's."""
+
+    result: ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A call of the model is over, and another one follows in this run: what is said next is another message.
+
+    It is in the log so that the usage is known of a run whose server is killed; no client is shown it.
+    """
+
+    provider: str
+    model: str
+    usage: Usage
+    estimated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +113,16 @@ class RunEnded:
 
 
 RunEvent = (
-    TextDelta | ReasoningDelta | StatusNote | MemoriesRecalled | PassagesFound | ToolCalled | RunPaused | RunEnded
+    TextDelta
+    | ReasoningDelta
+    | StatusNote
+    | MemoriesRecalled
+    | PassagesFound
+    | ToolCalled
+    | ToolReturned
+    | CallEnded
+    | RunPaused
+    | RunEnded
 )
 
 
@@ -101,6 +130,7 @@ RunEvent = (
 class Run:
     """One reply.
 
+    author    the user who asked for it;  workspace  the id of the conversation's: together, who pays
     input     id of the user's message, and ``seq`` its seq;  answer  the id that the answer has or will have
     parent    the message that the answer follows: the input, or the last of the tool outputs
     provider  name of the configured provider that answers (the last one tried, after a fallback)
@@ -109,12 +139,15 @@ class Run:
     began     number of the last event before the part that it is in, or was in when it ended or paused
     usage     of all its provider calls together
     worker    id of the server process that works on it
+    again     it makes an answer anew: only when it has completed is it the end of the active path
     expires_at  until when an ended run's events can be replayed; None while it runs and once they are gone
     """
 
     id: str
     conversation: str
     owner: str
+    author: str
+    workspace: str
     input: str
     seq: int
     answer: str
@@ -125,6 +158,7 @@ class Run:
     created_at: datetime
     recipe: Recipe
     status: RunStatus = "running"
+    again: bool = False
     position: int = 0
     began: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)

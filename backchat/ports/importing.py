@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, BinaryIO, Protocol
 
 from backchat.domain.message import MessageStatus, Part, Role, Usage
+from backchat.domain.settings import ModelSettings
 from backchat.errors import InvalidInput
 
 
@@ -60,6 +61,8 @@ class SourceConversation:
     archived_at: datetime | None = None
     pinned: bool = False
     tags: tuple[str, ...] = ()
+    completed: bool = False
+    settings: ModelSettings = field(default_factory=ModelSettings)
     options: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)

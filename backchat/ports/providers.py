@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from backchat.domain.message import Reasoning, Role, Text, ToolCall, ToolResult, Usage
 from backchat.domain.recipe import Effort
 from backchat.domain.run import ReasoningDelta, TextDelta
+from backchat.domain.settings import PLAIN_SAMPLING, Sampling
 from backchat.domain.tool import ToolDefinition
 from backchat.ports.component import Component
 
@@ -52,6 +53,7 @@ class ModelRequest:
     citations   what retrieval found for this turn; a provider for real models gets them rendered by ``grounded_system``
     reasoning   how hard to think, for models that can
     json_output ask for a JSON object
+    sampling    how the model chooses its words; what a provider does not know of it, it leaves out
     """
 
     messages: Sequence[PromptMessage]
@@ -61,8 +63,7 @@ class ModelRequest:
     tools: Sequence[ToolDefinition] = ()
     reasoning: Effort | None = None
     json_output: bool = False
-    temperature: float | None = None
-    max_output_tokens: int | None = None
+    sampling: Sampling = PLAIN_SAMPLING
 
 
 def grounded_system(request: ModelRequest) -> str:

@@ -99,6 +99,22 @@ class Accounts:
         record = await self._found("name_folded", name)
         return user_of(record) if record else None
 
+    async def user_by_email(self, email: str) -> User | None:
+        record = await self._found("email_folded", email)
+        return user_of(record) if record else None
+
+    async def users_of(self, ids: Sequence[str]) -> Mapping[str, User]:
+        """Users by their ids. Whoever needed no account so far has their id for a name, and no address."""
+        found: dict[str, User] = {}
+        for first in range(0, len(ids), PAGE):
+            part = tuple(ids[first : first + PAGE])
+            there = await self._store.find(Query(kind="user", where=(("id", part),), limit=PAGE))
+            found |= {record.id: user_of(record) for record in there}
+        return {id: found.get(id) or self._nameless(id) for id in ids}
+
+    def _nameless(self, id: str) -> User:
+        return user_of(Record("user", id, unclaimed_doc(Identity(user=id), self._now()), 0))
+
     async def set_password(self, user: str, password: str) -> None:
         """Give the account of that id a password, and end its logins. Raises NotFound, and InvalidInput."""
         hashed = await self._passwords.hash(password)

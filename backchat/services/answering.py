@@ -2,38 +2,80 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backchat.domain.message import ToolCall, Usage
-from backchat.ports.providers import PromptMessage
+from backchat.domain.run import CallEnded
+from backchat.ports.providers import Finish, PromptMessage
+from backchat.services.estimates import tokens_of
+from backchat.services.said import Said
+
+_STOP = Finish("stop")
 
 
 @dataclass(slots=True)
 class Answering:
-    """Who answers, and what the provider reported; changes while the answer comes in.
+    """One part of a run: who answers, what was said, and the call of the model that is being made, if one is.
 
-    usage   of the current call;  ``spent`` of the calls before it, whose tool calls had to be corrected
-    asked   what the model was told of its unfit tool calls, ``corrected`` times;  ``calls`` the current, unchecked ones
+    asks      how often the model was asked, corrections not counted
+    begun     something of the answer has come: no other provider is asked any more
+    waits     it ended with calls of the client's tools
+    follows   what the model is shown after the stored messages: its own calls and what came of them
+    unlogged  the last call, if it is over and neither in the log nor booked
+    asked     tokens of the prompt of the current call, by its length; None between calls
+    came, whole  whether anything has come of it, and all of it
+    reported  its usage so far;  ``calls`` its tool calls before they are checked
     """
 
     provider: str
     model: str
     started: float
-    usage: Usage | None = None
-    spent: Usage | None = None
-    finish: str = "stop"
+    said: Said = field(default_factory=Said)
+    finish: Finish = _STOP
+    asks: int = 0
     begun: bool = False
-    asked: list[PromptMessage] = field(default_factory=list)
-    corrected: int = 0
-    calls: list[ToolCall] = field(default_factory=list)
     waits: bool = False
+    follows: list[PromptMessage] = field(default_factory=list)
+    unlogged: CallEnded | None = None
+    asked: int | None = None
+    came: bool = False
+    whole: bool = False
+    reported: Usage | None = None
+    calls: list[ToolCall] = field(default_factory=list)
 
-    def again(self) -> None:
-        """The model is asked once more."""
-        self.spent, self.usage = self.used, None
-        self.calls = []
-        self.corrected += 1
+    def sent(self, provider: str, model: str, tokens: int) -> None:
+        """A call begins."""
+        self.provider, self.model, self.asked = provider, model, tokens
+        self.came = self.whole = False
+        self.reported, self.calls, self.finish = None, [], _STOP
 
-    @property
-    def used(self) -> Usage | None:
-        return self.spent + self.usage if self.spent and self.usage else self.usage or self.spent
+    def over(self) -> None:
+        """The current call is over, if there is one: it counts from now on.
+
+        Its usage is what its provider reported, if it came to its end. Otherwise it is estimated, by length: a report
+        that came before the rest is right about the prompt, and the larger of it and of what came for the output. A
+        call of which nothing came was either refused, and costs nothing, or given up by this side while its provider
+        worked on it: services bill the prompt then.
+        """
+        if self.asked is None:
+            return
+        if self.whole and self.reported is not None:
+            ended = CallEnded(self.provider, self.model, self.reported, False)
+        else:
+            step = self.said.current
+            unchecked = sum([len(c.arguments) for c in self.calls])
+            said = tokens_of(unchecked + (step.characters if step is not None else 0))
+            told = self.reported or Usage()
+            usage = replace(
+                told,
+                input_tokens=told.input_tokens or self.asked,
+                output_tokens=max(told.output_tokens, said),
+            )
+            ended = CallEnded(self.provider, self.model, usage, True)
+        self.asked, self.calls = None, []
+        self.said.add(ended)
+        self.unlogged = ended
+
+    def refused(self) -> None:
+        """The current call failed before anything came of it: there was none."""
+        self.asked = None

@@ -10,8 +10,9 @@ from typing import Literal
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.errors import InvalidInput
-from backchat.ports.storage import Query, Record, RecordStore, Scalar
-from backchat.services.conversations import Conversations, living
+from backchat.ports.storage import Condition, Query, Record, RecordStore, Scalar
+from backchat.services.conversations import Conversations
+from backchat.services.deadlines import living
 from backchat.services.list_search import searched
 from backchat.services.retrying import retrying
 from backchat.services.stored import CONVERSATION, conversation_of, conversation_put
@@ -30,7 +31,7 @@ BATCH = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a list shows. Temporary conversations are in none.
+    """What a list shows. Temporary conversations are in none, and none in workspaces that the caller has left.
 
     pinned  only pinned ones;  tags  with one of these;  words  all of them in the title, or in one of the messages
     order   ties are broken by the last activity (for ``archived``: by the creation), then by id, in the same direction
@@ -63,7 +64,7 @@ class Archive:
 
     async def find(self, who: Identity, wanted: Wanted) -> Page:
         """One page of a list. A place of another order than the wanted one is an InvalidInput (``query.cursor``)."""
-        query = self._query(who, wanted)
+        query = self._query(who, await self._reach(who), wanted)
         if wanted.words is not None and wanted.words.strip():
             found = await searched(self.store, query, wanted.words)
         else:
@@ -72,11 +73,14 @@ class Archive:
         after = _place(wanted, page[-1]) if page and len(found) > len(page) else None
         return Page([conversation_of(r) for r in page], after)
 
-    def _query(self, who: Identity, wanted: Wanted) -> Query:
+    async def _reach(self, who: Identity) -> Condition:
+        return await self.conversations.access.reach(who)
+
+    def _query(self, who: Identity, reach: Condition, wanted: Wanted) -> Query:
         """What is to be in the list; one more than fits on the page."""
         pinned = (("pinned", (True,)),) if wanted.pinned else ()
         tags = (("tags", tuple(wanted.tags)),) if wanted.tags else ()
-        own = (("owner", (who.user,)), ("archived", (wanted.archived,)), ("temporary", (False,)))
+        own = (("owner", (who.user,)), ("archived", (wanted.archived,)), ("temporary", (False,)), reach)
         return Query(
             kind=CONVERSATION.name,
             where=(*own, *pinned, *tags),
@@ -101,7 +105,7 @@ class Archive:
         """Archive every conversation that is not, with one time for all; returns how many."""
         now, count = self.now(), 0
         # Least active first: one in which something is said meanwhile moves on, to where it is met again.
-        query = replace(self._query(who, Wanted(descending=False)), limit=BATCH)
+        query = replace(self._query(who, await self._reach(who), Wanted(descending=False)), limit=BATCH)
 
         async def attempt() -> Sequence[Record]:
             page = await self.store.find(query)
@@ -118,7 +122,7 @@ class Archive:
 
     async def _change(self, who: Identity, id: str, change: Callable[[Conversation], Conversation]) -> Conversation:
         async def attempt() -> Conversation:
-            conversation = await self.conversations.open(who, id)
+            conversation = await self.conversations.open(who, id, "update")
             changed = change(conversation)
             if changed == conversation:
                 return conversation
@@ -128,14 +132,17 @@ class Archive:
         return await retrying(attempt)
 
     async def discard_all(self, who: Identity) -> Sequence[Conversation]:
-        """Delete every conversation of the caller, archived and temporary ones too; returns what they were.
+        """Delete every conversation of the caller that they may delete, archived and temporary ones too.
+
+        Returns what they were.
 
         Those whose time is over go as well, and are not among what is returned. Running replies are cancelled and
         dropped. All of a conversation goes at once, but not all conversations.
         """
         gone: list[Conversation] = []
         now = self.now()
-        own = Query(kind=CONVERSATION.name, where=(("owner", (who.user,)),), order=("updated",), limit=BATCH)
+        where = (("owner", (who.user,)), await self._reach(who))
+        own = Query(kind=CONVERSATION.name, where=where, order=("updated",), limit=BATCH)
 
         async def attempt() -> Sequence[Conversation]:
             page = await self._idle(own)

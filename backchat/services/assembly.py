@@ -8,15 +8,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from backchat.domain.limits import DocumentLimits, ImportLimits, Retention, SessionTimes, Titling
+from backchat.domain.usage import Credits
+from backchat.ports.agents import Agent
 from backchat.ports.extraction import Extractor
 from backchat.ports.importing import Importer
 from backchat.ports.learning import Learner
 from backchat.ports.memory import MemoryStrategy
 from backchat.ports.metrics import Meter
 from backchat.ports.storage import RecordStore
+from backchat.ports.tools import Tool
+from backchat.ports.transcription import Transcriber
+from backchat.services.access import Access, Authorize, by_table
 from backchat.services.accounts import Accounts
 from backchat.services.archive import Archive
 from backchat.services.assistants import Assistants, Clearing
+from backchat.services.calls import Calls
 from backchat.services.catalogue import Catalogue
 from backchat.services.container import Services
 from backchat.services.conversations import Conversations
@@ -26,13 +32,16 @@ from backchat.services.embedders import Embedders
 from backchat.services.engine import Engine
 from backchat.services.exports import Exports
 from backchat.services.forks import Forks
+from backchat.services.grants import Grants
 from backchat.services.grounding import Grounding
 from backchat.services.imports import Imports
 from backchat.services.jobs import Jobs
 from backchat.services.learning import Learning
+from backchat.services.ledger import Ledger
 from backchat.services.memories import TOPIC as MEMORY_TOPIC
 from backchat.services.memories import Memories
 from backchat.services.providers import Providers
+from backchat.services.publishing import Publishing
 from backchat.services.retention import Keeper
 from backchat.services.retrieval import Retrieval
 from backchat.services.runs import Runs, RunTimes
@@ -41,9 +50,15 @@ from backchat.services.shares import Shares
 from backchat.services.tags import Tags
 from backchat.services.titles import TOPIC as TITLE_TOPIC
 from backchat.services.titles import Titles
+from backchat.services.toolbox import Toolbox
+from backchat.services.transcriptions import Transcriptions
+from backchat.services.translation import Translation
 from backchat.services.trees import Trees
 from backchat.services.turns import Turns
+from backchat.services.upgrades import Upgrades
 from backchat.services.workers import Workers
+from backchat.services.workspace_conversations import WorkspaceConversations
+from backchat.services.workspaces import Workspaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +80,11 @@ class Parts:
     retention: Retention = field(default_factory=Retention)
     imports: ImportLimits = field(default_factory=ImportLimits)
     sessions: SessionTimes = field(default_factory=SessionTimes)
+    credits: Credits = field(default_factory=Credits)
+    tools: Sequence[Tool] = ()
+    agents: Mapping[str, Agent] = field(default_factory=dict)
+    transcriber: Transcriber | None = None
+    authorize: Authorize = by_table
     times: RunTimes = field(default_factory=RunTimes)
 
 
@@ -74,11 +94,13 @@ async def assembled(parts: Parts) -> AsyncIterator[Services]:
     services, workers, jobs, _ = assemble(parts)
     keeper = Keeper(parts.store, services.conversations, parts.retention, parts.now)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(services.ledger)
         await stack.enter_async_context(services.catalogue)
         await stack.enter_async_context(workers)
         await stack.enter_async_context(jobs)
         await stack.enter_async_context(services.imports)
         await stack.enter_async_context(keeper)
+        await stack.enter_async_context(Upgrades(parts.store))
         stack.push_async_callback(services.runs.drain, 0)
         yield services
 
@@ -86,14 +108,17 @@ async def assembled(parts: Parts) -> AsyncIterator[Services]:
 def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
     """The services, what must be entered for them to work, and what works on runs."""
     store, now, new_id = parts.store, parts.now, parts.new_id
-    runs = Runs(store, new_id(), parts.times, now)
+    access = Access(store, parts.authorize, now)
+    runs = Runs(store, access, new_id(), parts.times, now)
     jobs = Jobs(store, runs.worker, new_id)
     assistants = Assistants(store, parts.embedders, jobs, now=now, new_id=new_id)
 
     async def unread(conversation: str) -> None:
         await documents.drop(conversation)
 
-    conversations = Conversations(store, now, new_id, idle=runs.idle, stop=runs.stop_on, unread=unread)
+    conversations = Conversations(store, access, now, new_id, idle=runs.idle, stop=runs.stop_on, unread=unread)
+    ledger = Ledger(store, parts.providers, parts.credits, now=now, new_id=new_id)
+    calls = Calls(store, ledger)
     documents = Documents(
         store,
         jobs,
@@ -102,7 +127,7 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
         parts.limits,
         assistant_of=assistants.open,
         conversation_of=conversations.open,
-        describe=describer(parts.providers),
+        describe=describer(parts.providers, calls),
         now=now,
         new_id=new_id,
     )
@@ -114,14 +139,16 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
         memories=memories,
         learner=parts.learner,
         providers=parts.providers,
+        calls=calls,
         assistant_of=assistants.open,
         now=now,
         new_id=new_id,
     )
     jobs.handle(MEMORY_TOPIC, learning, at_once=4)
-    assistants.hang(Clearing(store, documents, memories, conversations.discard))
-    titles = Titles(store, conversations, parts.providers, jobs, parts.titles)
+    assistants.hang(Clearing(store, documents, memories, conversations.clear))
+    titles = Titles(store, conversations, parts.providers, calls, jobs, parts.titles)
     jobs.handle(TITLE_TOPIC, titles, at_once=4)
+    toolbox = Toolbox(parts.tools, parts.times.tool_time)
     engine = Engine(
         store=store,
         providers=parts.providers,
@@ -130,14 +157,20 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
         memories=memories,
         titles=titles,
         jobs=jobs,
+        ledger=ledger,
+        toolbox=toolbox,
+        agents=parts.agents,
         times=parts.times,
         meter=parts.meter,
         now=now,
     )
     accounts = Accounts(store, now=now, new_id=new_id)
+    workspaces = Workspaces(store, access, accounts, conversations, jobs, now=now, new_id=new_id)
     forks = Forks(store=store, conversations=conversations, retention=parts.retention, now=now, new_id=new_id)
     services = Services(
+        access=access,
         accounts=accounts,
+        agents=("none", *parts.agents),
         archive=Archive(store=store, conversations=conversations, now=now),
         assistants=assistants,
         catalogue=Catalogue(parts.providers, parts.embedders, now=now),
@@ -145,17 +178,26 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
         documents=documents,
         exports=Exports(store=store, conversations=conversations, now=now),
         forks=forks,
+        grants=Grants(store=store, access=access, accounts=accounts, conversations=conversations, now=now),
         imports=Imports(store, parts.importers, parts.imports, parts.retention, runs.worker, now=now, new_id=new_id),
+        ledger=ledger,
         memories=memories,
         providers=parts.providers,
+        publishing=Publishing(store=store, conversations=conversations),
         runs=runs,
         sessions=Sessions(store, accounts, parts.sessions, now=now, new_id=new_id),
         shares=Shares(store=store, conversations=conversations, forks=forks, now=now),
         tags=Tags(store=store, conversations=conversations, now=now, new_id=new_id),
         titles=titles,
+        transcriptions=Transcriptions(store=store, workspaces=workspaces, ledger=ledger, transcriber=parts.transcriber),
+        translation=Translation(workspaces=workspaces, providers=parts.providers, calls=calls),
         trees=Trees(store=store, conversations=conversations, retention=parts.retention, now=now, new_id=new_id),
         turns=Turns(
             store, conversations, assistants, runs, engine, parts.providers, parts.retention, now=now, new_id=new_id
         ),
+        workspace_conversations=WorkspaceConversations(
+            store=store, workspaces=workspaces, conversations=conversations, ledger=ledger, now=now, new_id=new_id
+        ),
+        workspaces=workspaces,
     )
-    return services, Workers(store, runs, jobs, now), jobs, engine
+    return services, Workers(store, runs, jobs, engine, now), jobs, engine

@@ -38,21 +38,20 @@ class HasMemories(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Clearing:
-    """The handler of the jobs that delete what hung on a deleted assistant; ``discard`` deletes a conversation."""
+    """The handler of the jobs that delete what hung on a deleted assistant; ``clear`` deletes a conversation."""
 
     store: RecordStore
     documents: HasDocuments
     memories: HasMemories
-    discard: Callable[[Identity, str], Awaitable[None]]
+    clear: Callable[[str], Awaitable[bool]]
 
     async def work(self, job: Job) -> Sequence[Change]:
         """Nothing new can come to hang on it: whatever is stored for an assistant requires its record."""
-        who, id = Identity(user=job.owner), job.payload["assistant"]
-        where = (("assistant", (id,)), ("owner", (who.user,)))
+        id = job.payload["assistant"]
+        where = (("assistant", (id,)), ("owner", (job.owner,)))
         while page := await self.store.find(Query(kind="conversation", where=where, limit=PAGE)):
             for record in page:
-                with suppress(NotFound):  # somebody else deletes it too
-                    await self.discard(who, record.id)
+                await self.clear(record.id)
         return [*await self.documents.removal(assistant=id), *self.memories.removal(id)]
 
     async def failed(self, job: Job, error: BackchatError) -> Sequence[Change]:

@@ -10,17 +10,20 @@ from backchat.domain.conversation import Conversation
 from backchat.errors import StaleWrite
 from backchat.ports.storage import Change, Delete, Purge, Put, Query, Range, Record, RecordStore
 from backchat.services.account_records import API_KEY, USER
+from backchat.services.departing import depart
 from backchat.services.document_records import DOCUMENT, scope_of
 from backchat.services.document_scopes import UNREAD, documents_in, removed
 from backchat.services.files import FILE, FILE_CHUNK
 from backchat.services.import_records import IMPORT
 from backchat.services.kinds import KINDS
 from backchat.services.paging import all_found
+from backchat.services.public_links import PUBLIC_LINK
 from backchat.services.runlog import events_purge
 from backchat.services.runstate import CANCEL, RUN
 from backchat.services.session_records import SESSION
 from backchat.services.share_records import SHARE
 from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of
+from backchat.services.workspace_records import MEMBERSHIP
 
 PAGE = 200
 ROUNDS = 10
@@ -31,12 +34,12 @@ POLL = 0.1
 
 
 async def belongings(store: RecordStore, conversations: Sequence[str], below: int | None = None) -> list[Change]:
-    """What deletes messages of seqs under ``below``, with their files, runs and logs; None: all, and share links."""
+    """What deletes messages of seqs under ``below``, with their files, runs and logs; None: all, and all links."""
     where = (("conversation", tuple(conversations)),)
     ranges = (Range("seq", high=below),) if below is not None else ()
     changes: list[Change] = [Purge(kind.name, where, ranges) for kind in (MESSAGE, FILE, FILE_CHUNK, RUN)]
     if below is None:
-        changes.append(Purge(SHARE.name, where))
+        changes += [Purge(kind.name, where) for kind in (SHARE, PUBLIC_LINK)]
     runs = await all_found(store, Query(kind=RUN.name, where=where, ranges=ranges, limit=PAGE))
     return [*changes, *[events_purge(run.id) for run in runs]]
 
@@ -63,14 +66,19 @@ async def being_read(store: RecordStore, conversations: Sequence[Conversation]) 
 async def forget(store: RecordStore, user: str) -> None:
     """Delete a user with everything that is theirs, and leave nothing of it in the files of the store.
 
-    The account, its keys, sessions and imports go first, so that nothing new comes in through them; then the replies
-    that are being made are stopped, in whichever process. One that does not stop in time finds its conversation gone,
-    and is dropped. What requests that were let in before store meanwhile is looked for and deleted as well, until there
-    is nothing left; whatever they store even later, and what is begun here and not finished, is for the next call.
+    The account, its keys, sessions, memberships and imports go first, so that nothing new comes in through them; then
+    the replies that are being made are stopped, in whichever process. One that does not stop in time finds its
+    conversation gone, and is dropped. What requests that were let in before store meanwhile is looked for and deleted
+    as well, until there is nothing left; whatever they store even later, and what is begun here and not finished, is
+    for the next call.
+
+    What becomes of their workspaces, ``departing`` says. What they have said in conversations of others is part of
+    those, and what was spent for them stays on the books: ids and numbers.
     """
     own = (("owner", (user,)),)
     kinds = [kind.name for kind in KINDS if kind.partition == "owner"]
-    ways_in = [Purge(API_KEY.name, (("user", (user,)),)), Purge(SESSION.name, own), Purge(IMPORT.name, own)]
+    by_user = [Purge(kind.name, (("user", (user,)),)) for kind in (API_KEY, MEMBERSHIP)]
+    ways_in = [*by_user, Purge(SESSION.name, own), Purge(IMPORT.name, own)]
     await store.apply([Delete(USER.name, user), *ways_in])
     for _ in range(ROUNDS):
         stopped = await _stop_replies(store, user)
@@ -78,9 +86,10 @@ async def forget(store: RecordStore, user: str) -> None:
             # Stale when a reply has begun meanwhile, whose log would stay: then they are the next ones found.
             with suppress(StaleWrite):
                 await store.apply(await erasure(store, [conversation_of(record) for record in page]))
+        departed = await depart(store, user)
         rest = [Purge(kind, own) for kind in kinds if kind != CONVERSATION.name]
         await store.apply([*rest, *[Delete(CANCEL.name, run) for run in stopped]])
-        if not any([await store.find(Query(kind=kind, where=own, limit=1)) for kind in kinds]):
+        if not any([departed, *[await store.find(Query(kind=kind, where=own, limit=1)) for kind in kinds]]):
             break
     await store.compact()
 

@@ -18,7 +18,8 @@ from backchat.domain.identity import Identity
 from backchat.domain.times import stamp
 from backchat.errors import NotFound
 from backchat.ports.storage import Query, RecordStore
-from backchat.services.conversations import living
+from backchat.services.access import Access
+from backchat.services.deadlines import living
 from backchat.services.paging import pages
 from backchat.services.portable import LINES_FORMAT, MANIFEST_FORMAT, VERSION
 from backchat.services.snapshots import Snapshot, Snapshots
@@ -37,18 +38,19 @@ class Bundles:
     """Memory is bounded by some megabytes, an image, and a line of the manifest for each conversation."""
 
     store: RecordStore
+    access: Access
     now: Callable[[], datetime]
 
     async def count(self, who: Identity) -> int:
         """How many conversations there are to write, at this moment."""
-        return await self.store.count(self._query(who))
+        return await self.store.count(await self._query(who))
 
     async def write(
         self, who: Identity, format: ExportFormat, done: Callable[[int], None] = lambda n: None
     ) -> AsyncIterator[bytes]:
         """Each conversation as it is when it is its turn; one that is deleted before is left out."""
         packing: Packing = Zipped(self.now()) if format == "zip" else Lines(self.now())
-        snapshots = Snapshots(self.store, self.now)
+        snapshots = Snapshots(self.store, self.access)
         async for piece in _in_threads(packing.begin()):
             yield piece
         written = 0
@@ -67,14 +69,14 @@ class Bundles:
 
     async def _ids(self, who: Identity) -> AsyncIterator[str]:
         """Oldest first: a place in this order never changes, so nothing is missed or met twice."""
-        async for page in pages(self.store, self._query(who)):
+        async for page in pages(self.store, await self._query(who)):
             for record in page:
                 yield record.id
 
-    def _query(self, who: Identity) -> Query:
+    async def _query(self, who: Identity) -> Query:
         return Query(
             kind=CONVERSATION.name,
-            where=(("owner", (who.user,)), ("temporary", (False,))),
+            where=(("owner", (who.user,)), ("temporary", (False,)), await self.access.reach(who)),
             ranges=(living(self.now()),),
             order=("created",),
             limit=PAGE,

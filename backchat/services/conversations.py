@@ -10,33 +10,16 @@ from typing import Any
 from backchat.domain.conversation import Conversation, given_title
 from backchat.domain.identity import Identity
 from backchat.domain.message import Message
-from backchat.domain.times import stamp
+from backchat.domain.rights import Action
 from backchat.errors import NotFound, StaleWrite
 from backchat.ports.storage import Change, Query, Range, Record, RecordStore, Require
-from backchat.services.access import owned
+from backchat.services.access import Access
 from backchat.services.assistant_records import ASSISTANT
 from backchat.services.belongings import being_read, belongings, erasure
+from backchat.services.deadlines import living, over
 from backchat.services.paths import PAGE, Path
 from backchat.services.retrying import retrying
 from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of, conversation_put, message_of
-
-
-def living(now: datetime) -> Range:
-    """What keeps conversations out of a list whose time is over."""
-    return Range("expires", low=stamp(now))
-
-
-def over(record: Record, now: datetime) -> bool:
-    """The same of the record of one conversation: the milliseconds of its deadline are its last ones."""
-    return bool(record.doc["expires"] < stamp(now))
-
-
-async def opened(store: RecordStore, now: datetime, who: Identity, id: str) -> Conversation:
-    """A conversation of the caller. Raises NotFound, also for one whose time is over, or NotOwned for another's."""
-    record = await store.get(CONVERSATION.name, id)
-    if record is not None and over(record, now):
-        record = None
-    return owned(who, conversation_of(record) if record else None, "conversation")
 
 
 def required(assistant: str | None) -> list[Change]:
@@ -52,6 +35,7 @@ class Conversations:
     """
 
     store: RecordStore
+    access: Access
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     idle: Callable[[Conversation], Awaitable[None]]
@@ -79,14 +63,21 @@ class Conversations:
             raise NotFound("assistant not found") from None
         return replace(conversation, version=1)
 
-    async def open(self, who: Identity, id: str) -> Conversation:
-        """Raises NotFound, also for one whose time is over, or NotOwned for somebody else's."""
-        return await opened(self.store, self.now(), who, id)
+    async def open(self, who: Identity, id: str, action: Action = "read") -> Conversation:
+        """One that the caller may do this with.
+
+        Raises NotFound, also for one whose time is over; NotOwned, which reads alike, for one that the caller may not
+        read, and Forbidden for what the caller may not do with one that they may.
+        """
+        return await self.access.open(who, id, action)
 
     async def browse(self, who: Identity, *, channel: str | None = None, limit: int) -> Sequence[Conversation]:
-        """The caller's conversations that have messages, newest activity first."""
+        """The caller's conversations that have messages, newest activity first.
+
+        In this and every other list: without those in workspaces that the caller has left.
+        """
         of = (("channel", (channel,)),) if channel is not None else ()
-        where = (("owner", (who.user,)), ("temporary", (False,)), *of)
+        where = (("owner", (who.user,)), ("temporary", (False,)), await self.access.reach(who), *of)
         query = Query(
             kind="conversation",
             where=where,
@@ -104,7 +95,7 @@ class Conversations:
         of = (("assistant", (assistant,)),) if assistant is not None else ()
         query = Query(
             kind="conversation",
-            where=(("owner", (who.user,)), ("temporary", (False,)), *of),
+            where=(("owner", (who.user,)), ("temporary", (False,)), await self.access.reach(who), *of),
             ranges=(living(self.now()),),
             order=("updated",),
             descending=True,
@@ -122,7 +113,7 @@ class Conversations:
         """Give a conversation without an assistant this one; that it is the caller's is for the caller to see to."""
 
         async def attempt() -> Conversation:
-            conversation = await self.open(who, id)
+            conversation = await self.open(who, id, "update")
             if conversation.assistant is not None:
                 return conversation
             if await self.store.get(ASSISTANT.name, assistant) is None:
@@ -142,7 +133,7 @@ class Conversations:
         """Give it this title, trimmed and cut (see ``given_title``). It is the newest conversation then."""
 
         async def attempt() -> Conversation:
-            conversation = await self.open(who, id)
+            conversation = await self.open(who, id, "update")
             now = max(self.now(), conversation.updated_at)
             conversation = replace(conversation, title=given_title(title), updated_at=now)
             await self.store.apply([conversation_put(conversation)])
@@ -157,27 +148,36 @@ class Conversations:
         """
 
         async def attempt() -> None:
-            await self.stop(await self.open(who, id))
-            await self.erase([await self.open(who, id)])
+            await self.stop(await self.open(who, id, "delete"))
+            await self.erase([await self.open(who, id, "delete")])
 
         await self.expire(id)
         await retrying(attempt)
 
     async def expire(self, id: str) -> bool:
-        """Delete a conversation, whoever's it is, like ``discard``; False unless it is there and its time is over."""
+        """Like ``clear``, but only if its time is over."""
+        return await self._clear(id, lambda record: over(record, self.now()))
+
+    async def clear(self, id: str) -> bool:
+        """Delete a conversation like ``discard``, whoever's it is: what the server does itself asks for no rights.
+
+        False if it is not there.
+        """
+        return await self._clear(id, lambda record: True)
+
+    async def _clear(self, id: str, due: Callable[[Record], bool]) -> bool:
+        async def found() -> Conversation | None:
+            record = await self.store.get(CONVERSATION.name, id)
+            return conversation_of(record) if record is not None and due(record) else None
 
         async def attempt() -> bool:
-            if (conversation := await self._over(id)) is not None:
+            if (conversation := await found()) is not None:
                 await self.stop(conversation)
-            if (conversation := await self._over(id)) is not None:
+            if (conversation := await found()) is not None:
                 await self.erase([conversation])
             return conversation is not None
 
         return await retrying(attempt)
-
-    async def _over(self, id: str) -> Conversation | None:
-        record = await self.store.get(CONVERSATION.name, id)
-        return conversation_of(record) if record is not None and over(record, self.now()) else None
 
     async def erase(self, conversations: Sequence[Conversation]) -> None:
         """Delete conversations of one owner with everything that belongs to them; no run is active on them.
@@ -195,14 +195,14 @@ class Conversations:
         """
 
         async def attempt() -> tuple[int, int]:
-            before = await self.open(who, id)
+            before = await self.open(who, id, "rewrite")
             await self.idle(before)
-            conversation = await self.open(who, id)
+            conversation = await self.open(who, id, "rewrite")
             if conversation.active_run not in (None, before.active_run):
                 raise StaleWrite("a reply began meanwhile")
             if conversation.active_run is not None:
                 await self.stop(conversation)
-                conversation = await self.open(who, id)
+                conversation = await self.open(who, id, "rewrite")
             if keep >= conversation.messages:
                 return conversation.messages, 0
             kept, characters = await self._newest(id, keep)

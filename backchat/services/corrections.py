@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 from backchat.domain.message import ToolCall, ToolResult
@@ -26,9 +26,9 @@ def unfit(calls: Sequence[ToolCall], tools: Sequence[ToolDefinition]) -> tuple[l
     return fit, faults
 
 
-def told_apart(calls: Sequence[ToolCall]) -> list[ToolCall]:
-    """The calls with ids that are not empty and of which no two are equal: outputs are handed in by them."""
-    seen: set[str] = set()
+def told_apart(calls: Sequence[ToolCall], taken: Set[str]) -> list[ToolCall]:
+    """The calls with ids that are not empty, not ``taken``, and not equal: outputs are handed in by them."""
+    seen = set(taken)
     apart: list[ToolCall] = []
     for n, call in enumerate(calls, 1):
         id = call.id or f"call_{n}"

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
-
 from backchat.domain.message import Text
-from backchat.domain.run import TextDelta
-from backchat.errors import ProviderError, ProviderTimeout
+from backchat.domain.usage import Payer
 from backchat.ports.providers import ImageData, ModelRequest, PromptMessage
+from backchat.services.calls import Calls
 from backchat.services.providers import Configured, Providers
+from backchat.services.reading import Describe
 
 WISH = "Describe this image so that it can be found and understood without seeing it, then write out all text in it."
 LIMIT = 120.0
 MOST_ANSWER = 32_000
 
-Describe = Callable[[ImageData], Awaitable[str]]
 
-
-def describer(providers: Providers, *, limit: float = LIMIT) -> Describe | None:
+def describer(providers: Providers, calls: Calls, *, limit: float = LIMIT) -> Describe | None:
     """Asks the first configured provider, the default one first, that sees and does what it is told; None without.
 
     ``limit``: seconds that a description may take. One longer than ``MOST_ANSWER`` characters does not end.
@@ -30,20 +25,9 @@ def describer(providers: Providers, *, limit: float = LIMIT) -> Describe | None:
         return None
     chosen: Configured = able[0]
 
-    async def describe(image: ImageData) -> str:
-        """Raises ``ProviderError``."""
+    async def describe(image: ImageData, payer: Payer) -> str:
+        """Raises ``InsufficientCredits`` and ``ProviderError``."""
         request = ModelRequest(messages=[PromptMessage("user", (Text(WISH), image))])
-        said, length = [], 0
-        try:
-            async with asyncio.timeout(limit), aclosing(chosen.provider.stream(request)) as events:
-                async for event in events:
-                    if isinstance(event, TextDelta):
-                        said.append(event.text)
-                        length += len(event.text)
-                        if length > MOST_ANSWER:
-                            raise ProviderError("the model's description of the image did not end")
-        except TimeoutError:
-            raise ProviderTimeout("the model took too long to describe the image") from None
-        return "".join(said)
+        return await calls.text(payer, "description", chosen, request, limit=limit, most=MOST_ANSWER)
 
     return describe

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from backchat.domain.assistant import Assistant
+from backchat.domain.conversation import Conversation
 from backchat.domain.document import Document, Passage
 from backchat.domain.identity import Identity
 from backchat.domain.limits import DocumentLimits
+from backchat.domain.rights import Action
 from backchat.errors import DocumentsPending, InvalidInput, NotFound, TooLarge
 from backchat.ports.extraction import Extractor
 from backchat.ports.storage import Change, Delete, Put, RecordStore, Require
@@ -25,13 +27,19 @@ from backchat.services.document_scopes import UNREAD, documents_in, jobs_purge, 
 from backchat.services.extraction import Extraction, size_in_words
 from backchat.services.filenames import IMAGES, MEDIA, TEXTS, kept_name, kept_type, suffix_of
 from backchat.services.jobs import Job, Jobs, job_put
-from backchat.services.reading import TOPIC, AssistantOf, ConversationOf, Describe, Reading
+from backchat.services.reading import TOPIC, AssistantOf, Describe, Reading
 from backchat.services.retrieval import Retrieval
 from backchat.services.retrying import retrying
 from backchat.services.stored import conversation_put
 
 NAMED = 5
 """File names that a refusal lists."""
+
+
+class ConversationOf(Protocol):
+    """A conversation that somebody may do this with. Raises NotFound and Forbidden."""
+
+    async def __call__(self, who: Identity, id: str, action: Action = "read", /) -> Conversation: ...
 
 
 class Documents:
@@ -88,15 +96,15 @@ class Documents:
     ) -> Document:
         """Keep a file for an assistant or for one conversation, and begin to read it.
 
-        Raises NotFound, TooLarge, and InvalidInput for a file without a name, without content or of a type that
-        nothing here reads.
+        Raises NotFound, Forbidden, TooLarge, and InvalidInput for a file without a name, without content or of a type
+        that nothing here reads.
         """
-        await self._authorise(who, assistant, conversation)
+        owner = _owner_in(await self._authorise(who, assistant, conversation))
         name = self._checked(filename, data)
         now = self._now()
         document = Document(
             id=self._new_id(),
-            owner=who.user,
+            owner=owner,
             filename=name,
             mime=kept_type(mime, name),
             size=len(data),
@@ -110,7 +118,7 @@ class Documents:
         job: Job | None = None
         if self._holds_words(name):
             payload, line = {"document": document.id}, line_of(document.id)
-            job = self._jobs.job(TOPIC, owner=who.user, line=line, payload=payload, weight=document.size)
+            job = self._jobs.job(TOPIC, owner=owner, line=line, payload=payload, weight=document.size)
         else:
             document = replace(document, status="indexed", started_at=now, completed_at=now)
 
@@ -118,7 +126,7 @@ class Documents:
             # Put again as it is: to delete it with what ``removal`` found before would be to lose this one's bytes.
             parent = await self._authorise(who, assistant, conversation)
             begun = [job_put(job)] if job is not None else []
-            kept = await blobs.kept(self._store, who.user, document.sha256, data)
+            kept = await blobs.kept(self._store, owner, document.sha256, data)
             await self._store.apply([parent, document_put(document), *kept, *begun])
 
         # One after the other: those for one place would make each other stale.
@@ -131,10 +139,10 @@ class Documents:
     async def of(
         self, who: Identity, *, assistant: str | None = None, conversation: str | None = None
     ) -> Sequence[Document]:
-        """The documents of an assistant or a conversation, oldest first."""
-        await self._authorise(who, assistant, conversation)
+        """The documents of an assistant or a conversation, oldest first. Raises NotFound and Forbidden."""
+        owner = _owner_in(await self._authorise(who, assistant, conversation))
         scope = scope_of(assistant=assistant, conversation=conversation)
-        return await documents_in(self._store, [scope], owner=who.user)
+        return await documents_in(self._store, [scope], owner=owner)
 
     async def open(self, who: Identity, id: str) -> Document:
         """Raises NotFound, or NotOwned for somebody else's."""
@@ -142,7 +150,7 @@ class Documents:
         document = owned(who, document_of(record) if record else None, "document")
         if document.conversation is not None:
             try:
-                await self._conversation_of(who, document.conversation)
+                await self._conversation_of(who, document.conversation, "attach")
             except NotFound:
                 raise NotFound("document not found") from None
         return document
@@ -224,11 +232,11 @@ class Documents:
         return await self._retrieval.search(owner, assistant=assistant, conversation=conversation, question=question)
 
     async def _authorise(self, who: Identity, assistant: str | None, conversation: str | None) -> Put:
-        """What puts the assistant or conversation as it stands. Raises NotFound."""
+        """What puts the assistant or conversation as it stands. Raises NotFound and Forbidden."""
         if assistant is not None and conversation is None:
             return assistant_put(await self._assistant_of(who, assistant))
         if conversation is not None and assistant is None:
-            return conversation_put(await self._conversation_of(who, conversation))
+            return conversation_put(await self._conversation_of(who, conversation, "attach"))
         raise ValueError("documents belong to an assistant or to a conversation")
 
     def _checked(self, filename: str, data: bytes) -> str:
@@ -268,6 +276,11 @@ class Documents:
             return True
 
         return await retrying(attempt)
+
+
+def _owner_in(parent: Put) -> str:
+    """Whose the documents of an assistant or a conversation are, whoever adds them."""
+    return str(parent.doc["owner"])
 
 
 def _listed(extractors: Mapping[str, Extractor]) -> str:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from uuid import NAMESPACE_OID, uuid5
+from typing import Any
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 from backchat.domain.conversation import Conversation
-from backchat.domain.message import Message, MessageStatus, Part, Reasoning, Text, ToolCall, Usage
-from backchat.domain.pieces import Pieces
-from backchat.domain.run import (
-    Failure,
-    ReasoningDelta,
-    Run,
-    RunEnded,
-    RunEvent,
-    RunPaused,
-    RunStatus,
-    TextDelta,
-    ToolCalled,
-)
+from backchat.domain.message import Message, MessageStatus
+from backchat.domain.run import Failure, Run, RunEnded, RunPaused, RunStatus
 from backchat.errors import (
     BackchatError,
     Cancelled,
+    InsufficientCredits,
     Internal,
     Interrupted,
+    NotConfigured,
     ProviderCredentials,
     ProviderError,
     ProviderRejected,
@@ -34,6 +26,7 @@ from backchat.errors import (
 from backchat.ports.storage import Change, RecordStore
 from backchat.services.growing import grown
 from backchat.services.runstate import run_put
+from backchat.services.said import Said, told_usage
 from backchat.services.stored import conversation_put, message_put
 
 _MESSAGE_STATUS: dict[RunStatus, MessageStatus] = {
@@ -47,8 +40,10 @@ _ERRORS: dict[str, type[BackchatError]] = {
     e.code: e
     for e in (
         Cancelled,
+        InsufficientCredits,
         Internal,
         Interrupted,
+        NotConfigured,
         ProviderCredentials,
         ProviderError,
         ProviderRejected,
@@ -74,42 +69,16 @@ async def unclaimed(store: RecordStore, run: Run) -> Run:
     return run
 
 
-@dataclass(slots=True)
-class Said:
-    """What a run has said so far."""
-
-    text: Pieces = field(default_factory=Pieces)
-    reasoning: Pieces = field(default_factory=Pieces)
-    calls: list[ToolCall] = field(default_factory=list)
-
-    def add(self, event: RunEvent) -> None:
-        if type(event) is TextDelta:
-            self.text.add(event.text)
-        elif type(event) is ReasoningDelta:
-            self.reasoning.add(event.text)
-        elif type(event) is ToolCalled:
-            self.calls.append(event.call)
-
-    def parts(self) -> tuple[Part, ...]:
-        parts: list[Part] = []
-        if reasoning := str(self.reasoning):
-            parts.append(Reasoning(reasoning))
-        if text := str(self.text):
-            parts.append(Text(text))
-        return (*parts, *self.calls)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
     """The outcome of a run, or of a part of it that ends with tool calls for the client (``waiting``); who gave it.
 
-    ``usage`` is that of this part; ``position`` the number that the event of this ending will have.
+    ``position`` is the number that the event of this ending will have.
     """
 
     status: RunStatus
     provider: str
     model: str
-    usage: Usage | None = None
     failure: Failure | None = None
     finish: str = "stop"
     position: int = 0
@@ -117,46 +86,65 @@ class Ending:
     def changes(
         self, run: Run, conversation: Conversation, said: Said, now: datetime, keep: timedelta
     ) -> tuple[Run, Message | None, list[Change], RunEnded | RunPaused]:
-        """The run, the answer if anything was said, and what to apply together with the log's last event."""
-        parts, waits = said.parts(), self.status == "waiting"
+        """The run, the answer if anything was said, and what to apply together with the log's last event.
+
+        The answer is the last message of the model; its id is the one that the run promised.
+        """
+        waits, used = self.status == "waiting", said.usage
+        messages = self._messages(run, conversation, said, now)
         ended = replace(
             run,
             status=self.status,
             provider=self.provider,
             model=self.model,
+            parent=messages[-1].id if waits and messages[-1].role == "tool" else run.parent,
             position=self.position if waits else run.position,
-            usage=run.usage + self.usage if run.usage and self.usage else run.usage or self.usage,
+            usage=run.usage + used if run.usage and used else run.usage or used,
             failure=self.failure,
             ended_at=None if waits else now,
             expires_at=None if waits else now + keep,
         )
-        answer: Message | None = None
         touched = replace(conversation, active_run=run.id if waits else None, updated_at=now)
-        changes: list[Change] = [run_put(ended)]
-        if parts:
-            answer = Message(
-                id=run.answer,
-                conversation=conversation.id,
-                owner=conversation.owner,
-                seq=conversation.next_seq,
-                role="assistant",
-                parts=parts,
-                created_at=now,
-                parent=run.parent,
-                status=_MESSAGE_STATUS[self.status],
-                run=run.id,
-                provider=self.provider,
-                model=self.model,
-                usage=self.usage,
-                metadata={"finish": self.finish} if self.finish != "stop" else {},
-            )
-            touched = grown(touched, answer)
-            changes.append(message_put(answer))
-        changes.append(conversation_put(touched))
+        for message in messages:
+            touched = grown(touched, message)
+        if run.again and not waits and self.status != "completed" and conversation.leaf != run.input:
+            touched = replace(touched, leaf=conversation.leaf)
+        changes: list[Change] = [run_put(ended), *map(message_put, messages), conversation_put(touched)]
+        answer = next((m for m in messages if m.id == run.answer), None)
         last: RunEnded | RunPaused
         if waits:
             last = RunPaused(run.answer, self.provider, self.model)
         else:
-            message = run.answer if parts else None
-            last = RunEnded(self.status, message, self.provider, self.model, self.failure, ended.usage)
+            message_id = run.answer if answer is not None else None
+            last = RunEnded(self.status, message_id, self.provider, self.model, self.failure, ended.usage)
         return ended, answer, changes, last
+
+    def _messages(self, run: Run, conversation: Conversation, said: Said, now: datetime) -> list[Message]:
+        """What was said and what tools answered, each the child of the one before."""
+        steps = [s for s in said.steps if s.parts()]
+        made = Message(
+            id="", conversation=conversation.id, owner=conversation.owner, seq=0, role="tool", parts=(), created_at=now
+        )
+        messages: list[Message] = []
+
+        def add(**fields: Any) -> None:
+            id = fields.pop("id", None) or str(uuid4())
+            parent = messages[-1].id if messages else run.parent
+            seq = conversation.next_seq + len(messages)
+            messages.append(replace(made, id=id, seq=seq, parent=parent, run=run.id, **fields))
+
+        for step in steps:
+            last = step is steps[-1]
+            add(
+                id=run.answer if last else None,
+                role="assistant",
+                parts=step.parts(),
+                status=_MESSAGE_STATUS[self.status] if last else "complete",
+                provider=step.ended.provider if step.ended else self.provider,
+                model=step.ended.model if step.ended else self.model,
+                usage=told_usage(step.ended),
+                metadata={"finish": self.finish} if last and self.finish != "stop" else {},
+            )
+            for result in step.results:
+                add(parts=(result,))
+        return messages

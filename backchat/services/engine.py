@@ -3,48 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 
 import structlog
 
 from backchat.domain.conversation import Conversation
-from backchat.domain.message import Message, ToolCall
+from backchat.domain.message import Message
 from backchat.domain.recipe import Recipe
-from backchat.domain.run import ReasoningDelta, Run, RunStatus, StatusNote, TextDelta, ToolCalled
+from backchat.domain.run import Run, RunStatus, StatusNote
+from backchat.domain.tool import ToolDefinition
 from backchat.errors import (
     BackchatError,
     Cancelled,
     Internal,
     Interrupted,
     NotConfigured,
-    ProviderError,
-    ProviderRejected,
     ProviderTimeout,
     StaleWrite,
 )
+from backchat.ports.agents import Agent
 from backchat.ports.memory import MemoryStrategy
 from backchat.ports.metrics import Meter
-from backchat.ports.providers import Finish, ModelRequest, ProviderEvent, UsageReport
+from backchat.ports.providers import ModelRequest
 from backchat.ports.storage import Change, RecordStore
+from backchat.services.agent_turns import answer
 from backchat.services.answering import Answering
-from backchat.services.corrections import MOST, correction, told_apart, unfit
-from backchat.services.endings import Ending, Said, failure_of, unclaimed
+from backchat.services.booking import booking
+from backchat.services.endings import Ending, failure_of, unclaimed
 from backchat.services.grounding import CITE, Grounding, Grounds
 from backchat.services.jobs import Job, Jobs, job_put
+from backchat.services.ledger import Ledger
 from backchat.services.live_runs import LiveRun
 from backchat.services.memories import Memories
-from backchat.services.paths import Path
-from backchat.services.prompts import prompt_messages
-from backchat.services.providers import Configured, Providers
+from backchat.services.providers import Providers
+from backchat.services.replying import Reply, own_tools
 from backchat.services.runlog import events_purge
 from backchat.services.runs import RunTimes
 from backchat.services.runstate import run_of
+from backchat.services.saying import BUILT_IN
 from backchat.services.stored import conversation_of
 from backchat.services.titles import Titles
+from backchat.services.toolbox import Toolbox
 
 log = structlog.get_logger(source=__name__)
 
@@ -58,6 +61,9 @@ class Engine:
     memories: Memories
     titles: Titles
     jobs: Jobs
+    ledger: Ledger
+    toolbox: Toolbox
+    agents: Mapping[str, Agent]
     times: RunTimes
     meter: Meter
     now: Callable[[], datetime]
@@ -66,12 +72,11 @@ class Engine:
         """Answer, and write the end whatever happens, unless the run was taken over or deleted meanwhile."""
         self.meter.run_started()
         answering = Answering(live.run.provider, live.run.model, perf_counter())
-        said = Said()
         for note in notes:
             live.log.add(StatusNote(note))
         pump = asyncio.create_task(live.log.pump())
         try:
-            error = await self._answer(live, answering, said, pump)
+            error = await self._answer(live, answering, pump)
         finally:
             live.finishing = True
             live.log.close()
@@ -81,151 +86,92 @@ class Engine:
         ended = False
         try:
             taken_over = isinstance(broken, StaleWrite)
-            ended = not taken_over and await self._end(live, conversation, answering, said, error)
+            ended = not taken_over and await self._end(live, conversation, answering, error)
         finally:
             status = live.run.status if ended else "lost"
-            self.meter.run_ended(answering.provider, status, answering.used)
+            self.meter.run_ended(answering.provider, status, answering.said.usage)
         if not ended:
             log.warning("run.lost", run=live.run.id)
             live.error = Interrupted("another process took this reply over")
         elif error is not None:
             log.warning("run.ended_early", run=live.run.id, provider=answering.provider, code=error.code)
 
-    async def _answer(
-        self, live: LiveRun, answering: Answering, said: Said, pump: asyncio.Task[None]
-    ) -> BackchatError | None:
+    async def _answer(self, live: LiveRun, answering: Answering, pump: asyncio.Task[None]) -> BackchatError | None:
         """Ask until somebody answers; what went wrong, as an error of ours."""
         pump.add_done_callback(lambda _: live.stop("interrupted"))
         live.begun = True
         if live.reason is not None:
             return _stopped(live)
+        limit = asyncio.timeout(self.times.limit.total_seconds())
+        error: BackchatError | None = None
         try:
-            async with asyncio.timeout(self.times.limit.total_seconds()):
+            async with limit:
                 grounds = await self.grounding.gather(live.run)
                 for event in grounds.events:
                     live.log.add(event)
-                await self._ask(live, _request(live.run.recipe, grounds), answering, said)
-        except TimeoutError:
-            return ProviderTimeout("the reply took longer than this server allows")
+                await self._reply(live, answering, grounds)
         except asyncio.CancelledError:
             if live.reason is None:
                 raise
+        except BackchatError as known:
+            error = known
+        except Exception:
+            if not limit.expired() and live.reason is None:
+                log.exception("run.crashed", run=live.run.id)
+            error = Internal("internal error")
+        # Not by what was raised: an agent may have made something else of it, or nothing.
+        if live.reason is not None:
             asyncio.current_task().uncancel()  # the reason is ours: the end is still to write
             return _stopped(live)
-        except BackchatError as error:
-            return error
-        except Exception:
-            log.exception("run.crashed", run=live.run.id)
-            return Internal("internal error")
-        return None
+        return ProviderTimeout("the reply took longer than this server allows") if limit.expired() else error
 
-    async def _ask(self, live: LiveRun, request: ModelRequest, answering: Answering, said: Said) -> None:
+    async def _reply(self, live: LiveRun, answering: Answering, grounds: Grounds) -> None:
         recipe = live.run.recipe
-        candidates = [c for name in recipe.providers if (c := self.providers.configured.get(name)) is not None]
-        if not candidates:
-            raise NotConfigured("the provider of this reply is no longer configured on this server")
-        first = candidates[0].name == recipe.providers[0]
-        while True:
-            candidate = candidates.pop(0)
-            # A chosen model is one of the first provider's; the others answer with their own.
-            asked = replace(request, model=recipe.model if first else None)
-            answering.provider, answering.model = candidate.name, asked.model or candidate.provider.model
-            first = False
-            try:
-                await self._converse(candidate, live, asked, answering, said)
-                return
-            except ProviderError as error:
-                if answering.begun or not candidates or isinstance(error, ProviderRejected):
-                    raise
-                log.warning("run.fallback", run=live.run.id, provider=candidate.name, code=error.code)
-
-    async def _converse(
-        self, candidate: Configured, live: LiveRun, request: ModelRequest, answering: Answering, said: Said
-    ) -> None:
-        """Ask, and ask again while the model's tool calls do not fit. What fits is handed out, all or none."""
-        while True:
-            async with aclosing(await self._stream(candidate, live, request, answering)) as events:
-                await self._listen(events, live, answering, said)
-            answering.calls = told_apart(answering.calls)
-            if not answering.calls:
-                return
-            # Not on the loop: schemas come from strangers.
-            calls, faults = await asyncio.to_thread(unfit, answering.calls, request.tools)
-            if not faults:
-                for call in calls:
-                    said.add(ToolCalled(call))
-                    live.log.add(ToolCalled(call))
-                answering.waits = True
-                return
-            if answering.corrected == MOST:
-                raise ProviderError("the model called a tool with arguments that do not fit it, again and again")
-            log.info("run.corrected", run=live.run.id, provider=candidate.name)
-            answering.asked += correction(answering.calls, faults)
-            answering.again()
-
-    async def _stream(
-        self, candidate: Configured, live: LiveRun, request: ModelRequest, answering: Answering
-    ) -> AsyncGenerator[ProviderEvent, None]:
-        # Built here and handed straight on: this side holds nothing of the prompt while the answer streams.
-        past = await self.memory.select(Path(self.store, live.run.conversation, live.run.parent))
-        messages = await prompt_messages(self.store, past, candidate.provider.abilities)
-        return candidate.provider.stream(replace(request, messages=[*messages, *answering.asked]))
-
-    async def _listen(
-        self, events: AsyncGenerator[ProviderEvent, None], live: LiveRun, answering: Answering, said: Said
-    ) -> None:
-        add = live.log.add
-        offered = bool(live.run.recipe.tools)
-        async for event in events:
-            if type(event) is UsageReport:
-                answering.usage = event.usage
-                continue
-            if type(event) is Finish:
-                answering.finish = event.reason
-                continue
-            if not answering.begun:
-                answering.begun = True
-                self.meter.first_token(answering.provider, perf_counter() - answering.started)
-            if type(event) is TextDelta or type(event) is ReasoningDelta:
-                logged: TextDelta | ReasoningDelta | ToolCalled = event
-            else:
-                assert type(event) is ToolCall
-                if offered:
-                    answering.calls.append(event)
-                    continue
-                logged = ToolCalled(event)  # nobody offered it a tool: shown, and nothing comes of it
-            said.add(logged)
-            add(logged)
+        own = self.toolbox.definitions(own_tools(recipe.server_tools, [t.name for t in recipe.tools]))
+        reply = Reply(self, live, answering, _request(recipe, grounds, own))
+        if recipe.agent == BUILT_IN:
+            await reply.by_itself()
+            return
+        agent = self.agents.get(recipe.agent)
+        if agent is None:
+            raise NotConfigured(f"the agent {recipe.agent!r} of this reply is no longer configured on this server")
+        await answer(agent, reply)
 
     async def _end(
-        self, live: LiveRun, conversation: Conversation, answering: Answering, said: Said, error: BackchatError | None
+        self, live: LiveRun, conversation: Conversation, answering: Answering, error: BackchatError | None
     ) -> bool:
         """Write the end. False if the run is no longer ours: taken over, or deleted with its conversation."""
         ending = Ending(
             status=_status_of(error, answering),
             provider=answering.provider,
             model=answering.model,
-            usage=answering.used,
             failure=failure_of(error) if error else None,
-            finish=answering.finish,
+            finish=answering.finish.reason,
             position=live.log.ahead(),
         )
+        last_call = answering.unlogged
+        number = len(answering.said.calls)
+        booked = [booking(self.ledger, live.run, last_call, number)] if last_call is not None else []
         while True:
-            run, answer, changes, last = ending.changes(live.run, conversation, said, self.now(), self.times.keep)
-            afterwards = self._afterwards(run, conversation, answer)
-            changes += [change for more, _ in afterwards for change in more]
+            run, reply, changes, last = ending.changes(
+                live.run, conversation, answering.said, self.now(), self.times.keep
+            )
+            afterwards = self._afterwards(run, conversation, reply)
+            changes += [*booked, *[change for more, _ in afterwards for change in more]]
             try:
                 await live.log.commit(changes, last)
             except StaleWrite:
                 pass
             else:  # the readers wake after this, not before
-                live.run, live.error, live.answer = run, error, answer
+                live.run, live.error, live.answer = run, error, reply
                 for _, job in afterwards:
                     self.jobs.start(job)
                 return True
             record = await self.store.get("run", run.id)
             if record is None:
                 await self.store.apply([events_purge(run.id)])
+                with suppress(StaleWrite):  # whoever ended it has done so
+                    await self.store.apply(booked)
                 return False
             if record.version != run.version:
                 return False
@@ -248,7 +194,7 @@ class Engine:
         return found
 
 
-def _request(recipe: Recipe, grounds: Grounds) -> ModelRequest:
+def _request(recipe: Recipe, grounds: Grounds, own: Sequence[ToolDefinition]) -> ModelRequest:
     citations = grounds.citations
     system = recipe.system
     if recipe.cite and citations:
@@ -257,9 +203,10 @@ def _request(recipe: Recipe, grounds: Grounds) -> ModelRequest:
         messages=(),
         system=system,
         citations=citations,
-        tools=recipe.tools,
+        tools=(*recipe.tools, *own),
         reasoning=recipe.reasoning,
         json_output=recipe.json_output,
+        sampling=recipe.sampling,
     )
 
 

@@ -31,7 +31,7 @@ class Exports:
     async def portable(self, who: Identity, id: str) -> dict[str, Any]:
         """One conversation in backchat's own format, a JSON object; docs/formats.md describes it."""
         sink = BytesIO()
-        await Snapshots(self.store, self.now).write(who, id, sink)
+        await Snapshots(self.store, self.conversations.access).write(who, id, sink)
         value: dict[str, Any] = await asyncio.to_thread(orjson.loads, sink.getvalue())
         return value
 
@@ -48,4 +48,4 @@ class Exports:
 
         ``done`` is told how many have been written.
         """
-        return Bundles(self.store, self.now).write(who, format, done)
+        return Bundles(self.store, self.conversations.access, self.now).write(who, format, done)

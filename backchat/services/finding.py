@@ -8,8 +8,8 @@ from datetime import datetime
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.message import Message
-from backchat.ports.storage import Query, Record, RecordStore
-from backchat.services.conversations import living
+from backchat.ports.storage import Condition, Query, Record, RecordStore
+from backchat.services.deadlines import living
 from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of, message_of
 
 Place = tuple[str, str]
@@ -29,11 +29,12 @@ class Found:
 
 
 async def found_words(
-    store: RecordStore, owner: str, words: str, now: datetime, limit: int, after: Place | None
+    store: RecordStore, owner: str, reach: Condition, words: str, now: datetime, limit: int, after: Place | None
 ) -> tuple[list[Found], Place | None]:
     """A page of the messages with all of these words, newest first, and the place that the next page begins after.
 
-    Those of conversations that no list shows are left out. The page is full if there are enough others.
+    Those of conversations that no list shows are left out; ``reach`` says which lie where the owner still is. The page
+    is full if there are enough others.
     """
     hits: list[tuple[Found, Place]] = []
     size = limit + 1
@@ -48,7 +49,7 @@ async def found_words(
             limit=size,
         )
         page = await store.find(query)
-        shown = await _shown(store, owner, page, now)
+        shown = await _shown(store, owner, reach, page, now)
         hits += [
             (Found(message_of(record), shown[conversation]), _place(record))
             for record in page
@@ -67,11 +68,13 @@ def _place(record: Record) -> Place:
     return record.doc["created"], record.id
 
 
-async def _shown(store: RecordStore, owner: str, hits: Sequence[Record], now: datetime) -> dict[str, Conversation]:
+async def _shown(
+    store: RecordStore, owner: str, reach: Condition, hits: Sequence[Record], now: datetime
+) -> dict[str, Conversation]:
     """The conversations of these messages that lists show."""
     ids = tuple({record.doc["conversation"] for record in hits})
     if not ids:
         return {}
-    where = (("id", ids), ("owner", (owner,)), ("temporary", (False,)))
+    where = (("id", ids), ("owner", (owner,)), ("temporary", (False,)), reach)
     query = Query(kind=CONVERSATION.name, where=where, ranges=(living(now),), limit=len(ids))
     return {record.id: conversation_of(record) for record in await store.find(query)}

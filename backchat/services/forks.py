@@ -11,6 +11,7 @@ from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention
 from backchat.domain.message import Image, Message
+from backchat.domain.workspace import personal_workspace
 from backchat.errors import NotFound, StaleWrite
 from backchat.ports.storage import Change, Put, RecordStore, Require
 from backchat.services.assistant_records import ASSISTANT
@@ -22,6 +23,7 @@ from backchat.services.tag_records import Tag, tag_put
 from backchat.services.tagging import tags_for
 from backchat.services.tree_copies import Renamed, copied_documents, copied_images, copied_messages
 from backchat.services.tree_reading import tree_of
+from backchat.services.workspace_records import MEMBERSHIP, member_id
 
 __all__ = ["UNTITLED", "Copy", "Extent", "Forks"]
 
@@ -84,8 +86,9 @@ class Forks:
 
         The active path ends with the copy of ``target``, or else of the newest message. A parent that is not among the
         messages makes a root. ``title`` None is that of the source. That the caller may read the source is for the
-        caller to see to: whoever does not own it gets the messages and their images only, without the settings, the
-        assistant and its documents, the tags and the place in lists. Raises NotFound if the source is deleted
+        caller to see to: whoever does not own it gets the messages and their images only, in their personal workspace,
+        without the settings, the assistant and its documents, the tags and the place in lists. A copy of one's own
+        stays in the workspace of the source. No copy is shared with anybody. Raises NotFound if the source is deleted
         meanwhile, and DocumentsPending.
         """
         own = who.user == source.owner
@@ -98,6 +101,7 @@ class Forks:
                 raise NotFound("conversation not found")  # it goes with its assistant
             documents: Mapping[str, str] = {}
             changes: list[Change] = [Require(CONVERSATION.name, source.id), *required(conversation.assistant)]
+            changes += await self._lets_in(who, conversation.home)
             if own:
                 documents, more = await copied_documents(self.store, source, conversation.id, self.new_id)
                 tags = await self._tags(source)
@@ -118,6 +122,14 @@ class Forks:
             return replace(conversation, version=1), made.stored
 
         return await retrying(attempt)
+
+    async def _lets_in(self, who: Identity, workspace: str) -> list[Change]:
+        """What keeps a copy out of a workspace that the caller leaves at this moment. Raises NotFound if they have."""
+        if workspace == personal_workspace(who.user):
+            return []
+        if await self.conversations.access.role(workspace, who.user) is None:
+            raise NotFound("conversation not found")
+        return [Require(MEMBERSHIP.name, member_id(workspace, who.user))]
 
     async def _snapshot(self, who: Identity, id: str) -> tuple[Conversation, Sequence[Message]]:
         """A conversation with its tree, both as they were at one moment."""
@@ -153,6 +165,7 @@ class Forks:
             updated_at=now,
             channel=source.channel,
             expires_at=self.retention.deadline(own and source.temporary, now),
+            workspace=source.home if own else personal_workspace(who.user),
         )
         if not own:
             return empty
@@ -164,6 +177,7 @@ class Forks:
             temporary=source.temporary,
             options=source.options,
             metadata=source.metadata,
+            settings=source.settings,
         )
 
     def _made(

@@ -186,6 +186,8 @@ def _conversation(
         expires_at=retention.deadline(False, now),
         tags=fitting([whole(tag) for tag in source.tags]),
         source=own if len(own) <= 1000 else None,
+        completed=source.completed,
+        settings=source.settings,
         options=source.options,
         metadata=source.metadata,
     )

@@ -11,12 +11,15 @@ from backchat.services.files import FILE, FILE_CHUNK
 from backchat.services.import_records import IMPORT
 from backchat.services.jobs import JOB
 from backchat.services.memory_records import MEMORY, MEMORY_OPERATION, MEMORY_RESET, MEMORY_VECTOR
+from backchat.services.public_links import PUBLIC_LINK
 from backchat.services.runlog import EVENT
 from backchat.services.runstate import CANCEL, IDEMPOTENCY, RUN, WORKER
 from backchat.services.session_records import SESSION, SIGNING
 from backchat.services.share_records import SHARE
 from backchat.services.stored import CONVERSATION, MESSAGE
 from backchat.services.tag_records import TAG
+from backchat.services.usage_records import SPENDING, USAGE
+from backchat.services.workspace_records import MEMBERSHIP, WORKSPACE
 
 KINDS: tuple[Kind, ...] = (
     USER,
@@ -46,4 +49,9 @@ KINDS: tuple[Kind, ...] = (
     IMPORT,
     SESSION,
     SIGNING,
+    WORKSPACE,
+    MEMBERSHIP,
+    PUBLIC_LINK,
+    USAGE,
+    SPENDING,
 )

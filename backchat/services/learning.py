@@ -6,9 +6,7 @@ documents and what was remembered for the turn never reach the learner.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -20,11 +18,13 @@ from backchat.domain.assistant import Assistant
 from backchat.domain.identity import Identity
 from backchat.domain.memory import Memory, MemoryOperation, Recalled
 from backchat.domain.message import Text
-from backchat.domain.run import Run, TextDelta
-from backchat.errors import BackchatError, NotFound, ProviderError, ProviderTimeout
+from backchat.domain.run import Run
+from backchat.domain.usage import Payer
+from backchat.errors import BackchatError, NotFound, ProviderError
 from backchat.ports.learning import Ask, Learned, Learner, Lesson, Unlearned
 from backchat.ports.providers import ModelRequest, PromptMessage
 from backchat.ports.storage import Change, Delete, RecordStore
+from backchat.services.calls import Calls
 from backchat.services.jobs import Job
 from backchat.services.memories import AssistantOf, Memories, there
 from backchat.services.memory_content import MOST_CONTENT, MOST_HISTORY, superseded
@@ -73,12 +73,14 @@ class Learning:
         memories: Memories,
         learner: Learner,
         providers: Providers,
+        calls: Calls,
         assistant_of: AssistantOf,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         limit: float = LIMIT,
     ) -> None:
         self._store, self._memories, self._learner, self._providers = store, memories, learner, providers
+        self._calls = calls
         self._assistant_of, self._now, self._new_id, self._limit = assistant_of, now, new_id, limit
 
     async def work(self, job: Job) -> Sequence[Change]:
@@ -154,10 +156,10 @@ class Learning:
         configured = self._providers.configured.get(run.provider)
         if configured is None:
             raise ProviderError(f"the provider {run.provider!r}, which answered, is not configured any more")
-        provider = configured.provider
-        if not provider.abilities.instructions:
+        if not configured.provider.abilities.instructions:
             return None
         model = run.model if run.provider == run.recipe.providers[0] else None
+        payer = Payer(user=run.author, workspace=run.workspace, conversation=run.conversation, run=run.id)
 
         async def ask(instructions: str, text: str, schema: Mapping[str, Any]) -> str:
             request = ModelRequest(
@@ -166,18 +168,7 @@ class Learning:
                 system=instructions + _SCHEMA + orjson.dumps(schema).decode(),
                 json_output=True,
             )
-            answer, length = [], 0
-            try:
-                async with asyncio.timeout(self._limit), aclosing(provider.stream(request)) as events:
-                    async for event in events:
-                        if isinstance(event, TextDelta):
-                            answer.append(event.text)
-                            length += len(event.text)
-                            if length > MOST_ANSWER:
-                                raise ProviderError("the model's answer about what to remember did not end")
-            except TimeoutError:
-                raise ProviderTimeout("the model took too long to say what to remember") from None
-            return "".join(answer)
+            return await self._calls.text(payer, "memory", configured, request, limit=self._limit, most=MOST_ANSWER)
 
         return ask
 

@@ -15,6 +15,7 @@ import orjson
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.message import File, Foreign, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from backchat.domain.settings import ModelSettings
 from backchat.domain.times import stamp
 from backchat.services.extents import Rooting
 
@@ -85,9 +86,29 @@ def conversation_dict(c: Conversation, assistant: str | None) -> dict[str, Any]:
         "source": c.source,
         "assistant": assistant,
         "leaf": c.leaf,
+        "completed": c.completed,
+        "settings": settings_dict(c.settings),
         "options": c.options,
         "metadata": c.metadata,
     }
+
+
+def settings_dict(s: ModelSettings) -> dict[str, Any]:
+    """What is not set is left out."""
+    sampling = s.sampling
+    every: dict[str, Any] = {
+        "provider": s.provider,
+        "model": s.model,
+        "system": s.system or None,
+        "agent": s.agent,
+        "temperature": sampling.temperature,
+        "max_tokens": sampling.max_tokens,
+        "top_p": sampling.top_p,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "parameters": sampling.parameters or None,
+    }
+    return {name: value for name, value in every.items() if value is not None}
 
 
 def message_dict(m: Message) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from itertools import islice, takewhile
 
 from backchat.domain.message import File, Foreign, Image, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
@@ -32,7 +33,7 @@ async def prompt_messages(store: RecordStore, messages: Sequence[Message], abili
             return p
         if p.file in data:
             return ImageData(p.mime, data[p.file])
-        return Text(f"[image: {p.mime}]")
+        return _described(p.mime)
 
     prompt: list[PromptMessage] = []
     for n, message in enumerate(messages):
@@ -43,3 +44,15 @@ async def prompt_messages(store: RecordStore, messages: Sequence[Message], abili
         if any(not isinstance(p, Reasoning) and p != Text("") for p in parts):
             prompt.append(PromptMessage(message.role, parts))
     return prompt
+
+
+def without_images(messages: Sequence[PromptMessage]) -> list[PromptMessage]:
+    """The messages for a model without vision: a line of text in place of each image."""
+    return [
+        replace(m, parts=tuple([_described(p.mime) if isinstance(p, ImageData) else p for p in m.parts]))
+        for m in messages
+    ]
+
+
+def _described(mime: str) -> Text:
+    return Text(f"[image: {mime}]")

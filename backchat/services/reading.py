@@ -12,6 +12,8 @@ from backchat.domain.assistant import Assistant
 from backchat.domain.conversation import Conversation
 from backchat.domain.document import Document, DocumentStatus
 from backchat.domain.identity import Identity
+from backchat.domain.usage import Payer
+from backchat.domain.workspace import personal_workspace
 from backchat.errors import BackchatError, NotFound
 from backchat.ports.extraction import Unreadable
 from backchat.ports.providers import ImageData
@@ -30,7 +32,8 @@ AT_A_TIME = 256
 
 AssistantOf = Callable[[Identity, str], Awaitable[Assistant]]
 ConversationOf = Callable[[Identity, str], Awaitable[Conversation]]
-Describe = Callable[[ImageData], Awaitable[str]]
+Describe = Callable[[ImageData, Payer], Awaitable[str]]
+"""An image in words, and who pays for that."""
 
 
 class Indexes(Protocol):
@@ -112,8 +115,15 @@ class Reading:
         mime = image_type(data)
         if self.describe is None or mime is None:
             return None
-        words = await self.describe(ImageData(mime, data))
+        words = await self.describe(ImageData(mime, data), await self._payer(document))
         return await self.extraction.cut(document.filename, words) if words.strip() else None
+
+    async def _payer(self, document: Document) -> Payer:
+        """Its owner, in the workspace of the conversation that it is in, else in their own. Raises NotFound."""
+        if document.conversation is None:
+            return Payer(user=document.owner, workspace=personal_workspace(document.owner))
+        conversation = await self.conversation_of(Identity(user=document.owner), document.conversation)
+        return Payer(user=document.owner, workspace=conversation.home, conversation=conversation.id)
 
     async def _embedder(self, document: Document) -> str | None:
         """The choice of the assistant that answers from the document."""

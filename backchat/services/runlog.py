@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backchat.domain.memory import Recalled
-from backchat.domain.message import ToolCall
+from backchat.domain.message import ToolCall, ToolResult
 from backchat.domain.run import (
+    CallEnded,
     Failure,
     MemoriesRecalled,
     PassagesFound,
@@ -24,6 +25,7 @@ from backchat.domain.run import (
     StatusNote,
     TextDelta,
     ToolCalled,
+    ToolReturned,
 )
 from backchat.ports.storage import Change, Kind, Purge, Put, Query, Range, RecordStore
 from backchat.services.stored import usage_doc, usage_of
@@ -82,6 +84,10 @@ def _doc(event: RunEvent) -> dict[str, Any]:
             return {"recalled": [[m.id, m.content, m.score] for m in memories]}
         case PassagesFound(files):
             return {"files": list(files)}
+        case ToolReturned(ToolResult(call, content)):
+            return {"result": [call, content]}
+        case CallEnded(provider, model, usage, estimated):
+            return {"called": [provider, model, usage_doc(usage), estimated]}
         case RunPaused(message, provider, model):
             return {"pause": [message, provider, model]}
         case RunEnded(status, message, provider, model, failure, usage):
@@ -106,12 +112,17 @@ def _event(doc: Mapping[str, Any]) -> RunEvent:
         return MemoriesRecalled(tuple([Recalled(*m) for m in doc["recalled"]]))
     if "files" in doc:
         return PassagesFound(tuple(doc["files"]))
+    if "result" in doc:
+        return ToolReturned(ToolResult(*doc["result"]))
+    if "called" in doc:
+        provider, model, usage, estimated = doc["called"]
+        return CallEnded(provider, model, usage_of(usage), estimated)
     if "pause" in doc:
         return RunPaused(*doc["pause"])
     end = doc["end"]
     failure = Failure(*end["failure"]) if "failure" in end else None
-    usage = usage_of(end["usage"]) if "usage" in end else None
-    return RunEnded(end["status"], end["message"], end["provider"], end["model"], failure, usage)
+    spent = usage_of(end["usage"]) if "usage" in end else None
+    return RunEnded(end["status"], end["message"], end["provider"], end["model"], failure, spent)
 
 
 class RunLog:
@@ -122,20 +133,36 @@ class RunLog:
     are up to date; slower ones read the store, so a reader holds no memory here.
     """
 
-    __slots__ = ("_closing", "_pending", "_store", "_tail", "_waiting", "_wake", "ended", "last", "run")
+    __slots__ = (
+        "_closing",
+        "_committing",
+        "_more",
+        "_pending",
+        "_store",
+        "_tail",
+        "_waiting",
+        "_wake",
+        "ended",
+        "last",
+        "run",
+    )
 
     def __init__(self, store: RecordStore, run: str, position: int = 0) -> None:
         self._store, self.run = store, run
         self.last = position
         self.ended = False
         self._pending: list[RunEvent] = []
+        self._more: list[Change] = []
+        self._committing = False
         self._tail: list[Numbered] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._wake: asyncio.Future[None] | None = None
         self._closing = False
 
-    def add(self, event: RunEvent) -> None:
+    def add(self, event: RunEvent, *more: Change) -> None:
+        """``more`` is committed together with the event."""
         self._pending.append(event)
+        self._more += more
         if self._wake is not None:
             self._wake.set_result(None)
             self._wake = None
@@ -165,19 +192,28 @@ class RunLog:
 
     async def commit(self, more: Sequence[Change], last: RunEnded | RunPaused | None = None) -> None:
         """Commit what is pending, and ``last`` as the end, in one batch with ``more``."""
-        said = _merged(self._pending)
-        self._pending = []
+        said, with_them = _merged(self._pending), self._more
+        self._pending, self._more = [], []
         numbered = list(enumerate([*said, last] if last is not None else said, self.last + 1))
+        self._committing = True
         try:
-            await self._store.apply([*more, *[event_put(self.run, n, e) for n, e in numbered]])
+            await self._store.apply([*more, *with_them, *[event_put(self.run, n, e) for n, e in numbered]])
         except BaseException:
             self._pending[:0] = said  # for the next commit, which may be the last one
+            self._more[:0] = with_them
             raise
+        finally:
+            self._committing = False
         self._tail = [*self._tail, *numbered][-TAIL:]
         if numbered:
             self.last = numbered[-1][0]
         self.ended = last is not None
         self._show()
+
+    async def written(self) -> None:
+        """Wait until everything that was added is committed."""
+        while self._pending or self._committing:
+            await self.changed()
 
     def abandon(self) -> None:
         """Let the readers go on with the store: this process no longer works on the run."""

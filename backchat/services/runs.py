@@ -18,12 +18,13 @@ from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.memory import Recalled
 from backchat.domain.message import Message
-from backchat.domain.run import Run, RunEnded, RunPaused
+from backchat.domain.rights import Action
+from backchat.domain.run import Run
 from backchat.errors import Draining, Expired, NotFound, RunInProgress
 from backchat.ports.storage import Change, Put, RecordStore
-from backchat.services.access import owned
-from backchat.services.conversations import over
-from backchat.services.endings import error_of
+from backchat.services.access import Access
+from backchat.services.deadlines import over
+from backchat.services.following import ACTIVE, Following
 from backchat.services.live_runs import LiveRun
 from backchat.services.retrying import retrying
 from backchat.services.runlog import Numbered, RunLog, read_events, read_grounds
@@ -32,21 +33,24 @@ from backchat.services.stored import conversation_of, conversation_put, message_
 from backchat.services.waiting import given_up
 
 log = structlog.get_logger(source=__name__)
-POLL = 0.2
-ACTIVE = ("running", "waiting")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTimes:
     """``keep``: how long an ended run can be replayed. ``wait``: how long a send waits for the running reply.
 
-    ``limit``: how long a run may take. ``lease``: how long a silent process keeps its runs.
+    ``limit``: how long a run may take. ``lease``: how long a silent process keeps its runs. ``tool_time``: how long one
+    of the server's tools may take. ``tool_rounds``: how often the model is asked after it called some. ``recheck``: how
+    long it takes at most until somebody stops reading who may not read any more.
     """
 
     keep: timedelta = timedelta(days=1)
     wait: timedelta = timedelta(seconds=30)
     limit: timedelta = timedelta(minutes=10)
+    tool_time: timedelta = timedelta(seconds=30)
+    tool_rounds: int = 8
     lease: timedelta = timedelta(seconds=15)
+    recheck: timedelta = timedelta(seconds=1)
 
 
 class Runs:
@@ -56,9 +60,12 @@ class Runs:
     ``beaten`` is when this process last told the store that it lives, in monotonic seconds.
     """
 
-    def __init__(self, store: RecordStore, worker: str, times: RunTimes, now: Callable[[], datetime]) -> None:
-        self.store, self.worker, self.times, self.now = store, worker, times, now
+    def __init__(
+        self, store: RecordStore, access: Access, worker: str, times: RunTimes, now: Callable[[], datetime]
+    ) -> None:
+        self.store, self.access, self.worker, self.times, self.now = store, access, worker, times, now
         self.live: dict[str, LiveRun] = {}
+        self._following = Following(store, access, self.live, times.recheck)
         self.lost: set[str] = set()
         self.draining = False
         self.beaten = time.monotonic()
@@ -94,13 +101,14 @@ class Runs:
 
     # ---- readers ----------------------------------------------------------------------------------------------------
 
-    async def open(self, who: Identity, id: str) -> Run:
-        """Raises NotFound, also when its conversation's time is over, or NotOwned for somebody else's."""
+    async def open(self, who: Identity, id: str, action: Action = "read") -> Run:
+        """A run of a conversation that the caller may do this with. Raises like ``conversations.open``."""
         record = await self.store.get("run", id)
-        run = owned(who, run_of(record) if record else None, "run")
-        at = await self.store.get("conversation", run.conversation)
-        if at is None or over(at, self.now()):
+        run = run_of(record) if record is not None else None
+        at = await self.store.get("conversation", run.conversation) if run is not None else None
+        if run is None or at is None or over(at, self.now()):
             raise NotFound("run not found")
+        await self.access.require(who, action, conversation_of(at))
         return run
 
     async def replayable(self, who: Identity, id: str) -> Run:
@@ -114,87 +122,37 @@ class Runs:
         """Whether the run has ended and has no event above ``after``."""
         return run.status not in ACTIVE and not await read_events(self.store, run.id, after, 1)
 
-    async def follow(
-        self, id: str, after: int = 0, *, past_pauses: bool = False
+    def follow(
+        self, who: Identity, id: str, after: int = 0, *, past_pauses: bool = False
     ) -> AsyncGenerator[Sequence[Numbered], None]:
         """The events of a run above ``after`` in batches as they are committed, up to and including its end.
 
         The first pause is an end too, unless ``past_pauses``: then this waits for the client's tool outputs as well.
-        Ends without either only if the run is deleted meanwhile, or if there is nothing above ``after``.
+        Ends without either only if the run is deleted meanwhile, or if there is nothing above ``after``. Raises
+        NotFound as soon as the caller may not read the conversation any more.
         """
-        position, live = after, self.live.get(id)
-        while True:
-            if live is None:
-                batch: Sequence[Numbered] = await read_events(self.store, id, position)
-            elif live.log.last > position:
-                batch = await live.log.since(position)
-                if not batch:  # deleted meanwhile, or no longer kept
-                    live = None
-                    continue
-            elif live.log.ended:
-                live, batch = None, ()
-                continue
-            else:
-                await live.log.changed()
-                continue
-            if batch:
-                batch = batch if past_pauses else _to_pause(batch)
-                yield batch
-                position, last = batch[-1]
-                if type(last) is RunEnded or (type(last) is RunPaused and not past_pauses):
-                    return
-            elif live is None:
-                record = await self.store.get("run", id)
-                if record is None or record.doc["status"] not in (ACTIVE if past_pauses else ("running",)):
-                    if await read_events(self.store, id, position, 1):
-                        continue
-                    return
-                await asyncio.sleep(POLL)
-                live = self.live.get(id)
+        return self._following.follow(who, id, after, past_pauses)
+
+    async def result(self, who: Identity, id: str) -> tuple[Run, Message | None]:
+        """Wait until a run has ended or waits for tool outputs; the message is None if the model said nothing.
+
+        Raises what the run failed with; NotFound if it was deleted meanwhile, and as soon as the caller may not read
+        the conversation any more.
+        """
+        return await self._following.result(who, id)
 
     async def grounds(self, run: Run) -> tuple[Sequence[Recalled] | None, Sequence[str]]:
         """The memories and files that the last part of a run was grounded with; None in a run without memory."""
         return await read_grounds(self.store, run) if run.recipe.assistant is not None else (None, ())
 
-    async def result(self, id: str) -> tuple[Run, Message | None]:
-        """Wait until a run has ended or waits for tool outputs; the message is None if the model said nothing.
-
-        Raises what the run failed with; NotFound if it was deleted meanwhile.
-        """
-        live = self.live.get(id)
-        if live is not None:
-            await self._end_of(live)
-            if live.error is not None:
-                raise live.error
-            if live.answer is not None:
-                return live.run, live.answer
-        run = await self._ended(id)
-        if run is None:
-            raise NotFound("the conversation was deleted while its reply was being made")
-        if run.failure is not None:
-            raise error_of(run.failure)
-        message = await self.store.get("message", run.answer)
-        return run, message_of(message) if message is not None else None
-
-    async def _end_of(self, live: LiveRun) -> None:
-        while not live.log.ended:
-            await live.log.changed()
-
-    async def _ended(self, id: str) -> Run | None:
-        """The run once no process works on it (any more)."""
-        while True:
-            record = await self.store.get("run", id)
-            if record is None:
-                return None
-            if record.doc["status"] != "running":
-                return run_of(record)
-            await asyncio.sleep(POLL)
-
     # ---- stopping ---------------------------------------------------------------------------------------------------
 
     async def cancel(self, who: Identity, id: str) -> Run:
-        """Stop a run, wherever it is worked on, and wait until it has ended. One that has ended is left alone."""
-        await self._stop(await self.open(who, id))
+        """Stop a run, wherever it is worked on, and wait until it has ended. One that has ended is left alone.
+
+        For those who may say something in its conversation.
+        """
+        await self._stop(await self.open(who, id, "say"))
         return await self.open(who, id)
 
     async def stop_on(self, conversation: Conversation) -> None:
@@ -207,10 +165,10 @@ class Runs:
         live = self.live.get(run.id)
         if live is not None:
             live.stop("cancelled")
-            await self._end_of(live)
+            await self._following.end_of(live)
         elif run.status == "running":
             await self.store.apply([Put("cancel", run.id, {"worker": run.worker})])
-            await self._ended(run.id)
+            await self._following.ended(run.id)
         await self._give_up(run.id)
 
     async def _give_up(self, id: str) -> None:
@@ -249,8 +207,8 @@ class Runs:
             async with asyncio.timeout(self.times.wait.total_seconds()):
                 live = self.live.get(run.id)
                 if live is not None:
-                    await self._end_of(live)
-                await self._ended(run.id)
+                    await self._following.end_of(live)
+                await self._following.ended(run.id)
         except TimeoutError:
             raise RunInProgress("the previous reply of this conversation is still running") from None
 
@@ -268,11 +226,3 @@ class Runs:
 
     def _tasks(self) -> set[asyncio.Task[None]]:
         return {live.task for live in self.live.values() if live.task is not None}
-
-
-def _to_pause(batch: Sequence[Numbered]) -> Sequence[Numbered]:
-    """The batch up to and including its first pause."""
-    for n, (_, event) in enumerate(batch, 1):
-        if type(event) is RunPaused:
-            return batch[:n]
-    return batch

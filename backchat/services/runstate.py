@@ -8,10 +8,12 @@ from typing import Any
 
 from backchat.domain.recipe import Recipe
 from backchat.domain.run import Failure, Run
+from backchat.domain.settings import Sampling
 from backchat.domain.times import moment, stamp
 from backchat.domain.tool import ToolDefinition
+from backchat.domain.workspace import personal_workspace
 from backchat.ports.storage import Kind, Put, Record
-from backchat.services.stored import usage_doc, usage_of
+from backchat.services.stored import sampling_doc, usage_doc, usage_of
 
 RUN = Kind(
     name="run",
@@ -29,6 +31,8 @@ def run_put(r: Run) -> Put:
     doc = {
         "conversation": r.conversation,
         "owner": r.owner,
+        "author": r.author,
+        "workspace": r.workspace,
         "input": r.input,
         "seq": r.seq,
         "answer": r.answer,
@@ -45,6 +49,8 @@ def run_put(r: Run) -> Put:
         "began": r.began,
         "options": r.options,
     }
+    if r.again:
+        doc["again"] = True
     if r.usage is not None:
         doc["usage"] = usage_doc(r.usage)
     if r.failure is not None:
@@ -59,6 +65,8 @@ def run_of(record: Record) -> Run:
         id=record.id,
         conversation=d["conversation"],
         owner=d["owner"],
+        author=d.get("author", d["owner"]),
+        workspace=d.get("workspace") or personal_workspace(d["owner"]),
         input=d["input"],
         seq=d["seq"],
         answer=d["answer"],
@@ -73,6 +81,7 @@ def run_of(record: Record) -> Run:
         recipe=recipe_of(d["recipe"]),
         position=d["position"],
         began=d["began"],
+        again=d.get("again", False),
         options=d["options"],
         usage=usage_of(usage) if usage else None,
         failure=Failure(failure["kind"], failure["code"], failure["message"]) if failure else None,
@@ -87,6 +96,8 @@ def recipe_doc(recipe: Recipe) -> dict[str, Any]:
     """What differs from a plain recipe: most are nearly plain, and there is one in every run."""
     doc = {f.name: getattr(recipe, f.name) for f in fields(Recipe)}
     doc = {name: value for name, value in doc.items() if value != getattr(_PLAIN, name)}
+    if "sampling" in doc:
+        doc["sampling"] = sampling_doc(recipe.sampling)
     if recipe.tools:
         doc["tools"] = [[t.name, t.description, t.parameters, t.strict] for t in recipe.tools]
     return doc
@@ -94,4 +105,6 @@ def recipe_doc(recipe: Recipe) -> dict[str, Any]:
 
 def recipe_of(doc: Mapping[str, Any]) -> Recipe:
     tools = tuple([ToolDefinition(*tool) for tool in doc.get("tools", ())])
-    return Recipe(**{**doc, "providers": tuple(doc["providers"]), "tools": tools})
+    sampling = Sampling(**doc.get("sampling", {}))
+    named = {name: tuple(doc.get(name, ())) for name in ("providers", "server_tools")}
+    return Recipe(**{**doc, **named, "tools": tools, "sampling": sampling})

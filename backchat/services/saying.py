@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from backchat.domain.assistant import Assistant, definitions_of
 from backchat.domain.identity import Identity
 from backchat.domain.message import File
 from backchat.domain.recipe import Effort, MemoryMode, Recipe
-from backchat.errors import InvalidInput, NoVision
+from backchat.domain.settings import PLAIN_SAMPLING, ModelSettings, Sampling
+from backchat.errors import InvalidInput, NotConfigured, NoVision
 from backchat.ports.providers import ImageData
 from backchat.services.providers import Configured, Providers
+
+BUILT_IN = "none"
+"""The agent that is the server's own loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,14 @@ class Once:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Say:
-    """What a user says.
+    """What a user says. Where it says None of how to answer, the settings of the conversation hold.
 
     conversation  id of the one to continue; None starts a new one on ``channel``, with ``assistant`` if given
-    provider      word for a configured provider; None: the server's default
+    provider      word for a configured provider; None, also in the settings: the server's default
     model         a model of that provider; None: the one it is configured with
     system        instructions instead of the assistant's; None: the assistant's, if the conversation has one
+    sampling      how the model chooses its words
+    agent         who makes the reply, with the server's tools: ``none`` is the server's own loop
     manner        instructions on top of those
     tools         function tools in their wire form instead of the assistant's; None: the assistant's
     takes_tools   the caller runs the tools that the model calls; without that it is offered none
@@ -52,6 +58,8 @@ class Say:
     model: str | None = None
     system: str | None = None
     manner: str = ""
+    sampling: Sampling | None = None
+    agent: str | None = None
     tools: Sequence[Mapping[str, Any]] | None = None
     takes_tools: bool = False
     reasoning: Effort | None = None
@@ -68,8 +76,33 @@ class Say:
     once: Once | None = None
 
 
-def candidates(providers: Providers, say: Say) -> Sequence[Configured]:
-    """Who is asked, in order. Raises NotConfigured, and what ``_refuse`` does for the first of them."""
+def settled(providers: Providers, say: Say, settings: ModelSettings) -> Say:
+    """What is said, with the conversation's settings where it leaves them open. A model goes with its provider."""
+    model = say.model
+    if model is None and (say.provider is None or _same(providers, say.provider, settings.provider)):
+        model = settings.model
+    return replace(
+        say,
+        provider=settings.provider if say.provider is None else say.provider,
+        model=model,
+        system=settings.system or None if say.system is None else say.system,
+        sampling=settings.sampling if say.sampling is None else say.sampling,
+        agent=settings.agent if say.agent is None else say.agent,
+    )
+
+
+def _same(providers: Providers, word: str, other: str | None) -> bool:
+    """Whether both are words for one provider; None is the default's."""
+    return providers.find(word) is providers.find(providers.default if other is None else other)
+
+
+def candidates(providers: Providers, agents: Container[str], say: Say) -> Sequence[Configured]:
+    """Who is asked, in order, for what is said as ``settled``.
+
+    Raises NotConfigured, and what ``_refuse`` does for the first of them.
+    """
+    if say.agent not in (None, BUILT_IN) and say.agent not in agents:
+        raise NotConfigured(f"the agent {say.agent!r} is not configured on this server")
     chosen = providers.choose(say.provider)
     _refuse(chosen, say)
     others = [c for c in providers.candidates(chosen) if c is not chosen]
@@ -77,29 +110,43 @@ def candidates(providers: Providers, say: Say) -> Sequence[Configured]:
 
 
 def _refuse(chosen: Configured, say: Say) -> None:
-    """Raises NoVision or InvalidInput for what the model cannot do."""
+    """Raises NoVision or InvalidInput for what the model, or the agent, cannot do."""
     able = chosen.provider.abilities
     if say.images and not able.vision:
         raise NoVision(f"the model of provider {chosen.name!r} cannot see images")
     if say.reasoning is not None and not able.reasoning:
         raise InvalidInput(f"the model of provider {chosen.name!r} cannot show its thinking", field="body.thinking")
-    if say.tools and say.takes_tools and not able.tools:
-        raise InvalidInput(f"the model of provider {chosen.name!r} cannot call tools", field="body.tools")
+    if say.tools and say.takes_tools:
+        if not able.tools:
+            raise InvalidInput(f"the model of provider {chosen.name!r} cannot call tools", field="body.tools")
+        if _by_agent(say):
+            raise InvalidInput(f"the agent {say.agent!r} works with the server's tools only", field="body.tools")
 
 
-def recipe(say: Say, asked: Sequence[Configured], assistant: Assistant | None) -> Recipe:
-    """What the reply is asked with. An assistant's tools are left out for a model that cannot call any."""
+def _by_agent(say: Say) -> bool:
+    return say.agent not in (None, BUILT_IN)
+
+
+def recipe(say: Say, asked: Sequence[Configured], assistant: Assistant | None, server_tools: Sequence[str]) -> Recipe:
+    """What the reply is asked with, of what is said as ``settled``.
+
+    Left out are an assistant's tools for a model that cannot call any, or where an agent answers; and the server's for
+    such a model, and where no agent was chosen.
+    """
     system = say.system if say.system is not None else (assistant.system if assistant else None)
     tools = say.tools if say.tools is not None else (assistant.tools if assistant else ())
-    offered = say.takes_tools and asked[0].provider.abilities.tools
+    able = asked[0].provider.abilities.tools
     return Recipe(
         providers=tuple([c.name for c in asked]),
         model=say.model,
         system="\n\n".join([text for text in (system, say.manner) if text]),
-        tools=definitions_of(tuple(tools)) if offered else (),
+        tools=definitions_of(tuple(tools)) if say.takes_tools and able and not _by_agent(say) else (),
         reasoning=say.reasoning,
         json_output=say.json_output,
         memory=say.memory if assistant else "off",
         assistant=assistant.id if assistant else None,
         cite=say.cite,
+        sampling=say.sampling or PLAIN_SAMPLING,
+        agent=say.agent or BUILT_IN,
+        server_tools=tuple(server_tools) if say.agent is not None and able else (),
     )

@@ -42,7 +42,8 @@ class Sessions:
     """It is also the ``KeyDirectory`` that authenticators look keys and sessions up in.
 
     A refresh token is ``<id of the session>.<secret>`` and stays the same until its session ends, so that two windows
-    of one browser can renew at the same time. A session is read on every request, and ends with the next one.
+    of one browser can renew at the same time, unless whoever renews wants another one. A session is read on every
+    request, and ends with the next one.
     """
 
     def __init__(
@@ -90,8 +91,12 @@ class Sessions:
 
         return await self._login(user, session, secret, now) if await retrying(attempt) else None
 
-    async def renew(self, refresh: str) -> Login | None:
-        """A new access token for a refresh token; None if that is unknown, has expired or was ended."""
+    async def renew(self, refresh: str, *, rotate: bool = False) -> Login | None:
+        """A new access token for a refresh token; None if that is unknown, has expired or was ended.
+
+        ``rotate``: a new refresh token as well, with its time from now on; the given one is unknown from then on. Of
+        several who give it at the same time, one gets an answer.
+        """
 
         async def attempt() -> Login | None:
             now, found = self._now(), await self._opened(refresh)
@@ -102,6 +107,9 @@ class Sessions:
             if user is None or now >= session.expires_at:
                 return None
             current = replace(session, name=user.name, role=user.role)
+            if rotate:
+                secret = secrets.token_urlsafe(SECRET_BYTES)
+                current = replace(current, digest=_digest(secret), expires_at=now + self._times.refresh)
             if current != session:
                 await self._store.apply([Put(SESSION.name, session.id, session_doc(current), session.version)])
             return await self._login(user, current, secret, now)
@@ -124,6 +132,16 @@ class Sessions:
                 pass
         if ended:
             await self._store.apply([Delete(SESSION.name, id) for id in sorted(ended)])
+
+    async def is_good(self, token: str) -> bool:
+        """Whether an access token, or a refresh token, is one of this server and has not ended."""
+        try:
+            if await self.session(token) is not None:
+                return True
+        except InvalidCredentials:
+            return False
+        found = await self._opened(token)
+        return found is not None and self._now() < found[0].expires_at
 
     async def api_key(self, id: str) -> ApiKey | None:
         return await self._accounts.api_key(id)

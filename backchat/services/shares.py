@@ -20,7 +20,8 @@ from backchat.domain.message import Message
 from backchat.errors import Conflict, InvalidInput, NotFound
 from backchat.ports.storage import Condition, Delete, Query, Record, RecordStore, Require, Scalar
 from backchat.services.access import owned
-from backchat.services.conversations import Conversations, living
+from backchat.services.conversations import Conversations
+from backchat.services.deadlines import living
 from backchat.services.extents import reached
 from backchat.services.forks import Copy, Forks
 from backchat.services.paging import pages
@@ -90,7 +91,7 @@ class Shares:
 
     async def of(self, who: Identity, conversation: str) -> Share | None:
         """The newest link to a conversation that shows something. Raises NotFound if there is no such conversation."""
-        await self.conversations.open(who, conversation)
+        await self.conversations.open(who, conversation, "share")
         where = (("conversation", (conversation,)),)
         query = Query(kind=SHARE.name, where=where, order=("created",), descending=True, limit=LINKS)
         async for page in pages(self.store, query):
@@ -124,6 +125,7 @@ class Shares:
         ``words``: all of them in the title. Raises InvalidInput (``query.cursor``) for a place in another order.
         """
         place = _place(after, order, descending)
+        reach = await self.conversations.access.reach(who)
         found: list[Share] = []
         while len(found) <= limit:
             query = Query(
@@ -136,7 +138,7 @@ class Shares:
                 limit=limit + 1,
             )
             page = await self.store.find(query)
-            there = await self._living([record.doc["conversation"] for record in page])
+            there = await self._living([record.doc["conversation"] for record in page], reach)
             shares = [share_of(record) for record in page if record.doc["conversation"] in there]
             found += await self._showing(shares)
             if len(page) < query.limit:
@@ -173,7 +175,10 @@ class Shares:
         await self.store.apply([Delete(SHARE.name, id)])
 
     async def read(self, id: str) -> Shared:
-        """What anybody may see. Raises NotFound, also when the conversation is gone or its time is over."""
+        """What anybody may see. Raises NotFound, also when the conversation is gone or its time is over.
+
+        A link of somebody who has left the workspace of the conversation shows nothing, until they are back.
+        """
         share = await self._share(id)
         if share is None:
             raise NotFound("link not found")
@@ -215,7 +220,7 @@ class Shares:
 
     async def _showable(self, who: Identity, id: str, target: str | None) -> Conversation:
         """The conversation, if it has what is to be shown. Raises NotFound."""
-        conversation = await self.conversations.open(who, id)
+        conversation = await self.conversations.open(who, id, "share")
         if target is not None:
             record = await self.store.get(MESSAGE.name, target)
             if record is None or record.doc["conversation"] != id or record.doc["seq"] >= conversation.next_seq:
@@ -250,16 +255,20 @@ class Shares:
 
     async def _own(self, who: Identity, id: str) -> Share:
         share = owned(who, await self._share(id), "link")
-        if not await self._living([share.conversation]):
-            raise NotFound("link not found")
+        try:
+            await self.conversations.open(who, share.conversation, "share")
+        except NotFound:
+            raise NotFound("link not found") from None
         return share
 
-    async def _living(self, conversations: Sequence[str]) -> frozenset[Scalar]:
-        """Those of them whose time is not over."""
+    async def _living(self, conversations: Sequence[str], reach: Condition) -> frozenset[Scalar]:
+        """Those of them whose time is not over, and which lie where the owner still is."""
         if not conversations:
             return frozenset()
         ids: Condition = ("id", tuple(set(conversations)))
-        query = Query(kind=CONVERSATION.name, where=(ids,), ranges=(living(self.now()),), limit=len(conversations))
+        query = Query(
+            kind=CONVERSATION.name, where=(ids, reach), ranges=(living(self.now()),), limit=len(conversations)
+        )
         return frozenset([record.id for record in await self.store.find(query)])
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import IO
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.errors import StaleWrite
 from backchat.ports.storage import Query, Record, RecordStore
+from backchat.services.access import Access
 from backchat.services.assistant_records import ASSISTANT
-from backchat.services.conversations import opened
 from backchat.services.files import file_bytes
 from backchat.services.paging import pages
 from backchat.services.portable import PortableWriter
@@ -34,7 +33,7 @@ class Snapshot:
 @dataclass(frozen=True, slots=True)
 class Snapshots:
     store: RecordStore
-    now: Callable[[], datetime]
+    access: Access
 
     async def write(self, who: Identity, id: str, sink: IO[bytes]) -> Snapshot:
         """Write one into an empty file, page by page in threads. Raises NotFound.
@@ -52,7 +51,7 @@ class Snapshots:
                 await asyncio.to_thread(_emptied, sink)
 
     async def _attempt(self, who: Identity, id: str, sink: IO[bytes], size: int) -> Snapshot:
-        conversation = await opened(self.store, self.now(), who, id)
+        conversation = await self.access.open(who, id)
         assistant = await self.store.get(ASSISTANT.name, conversation.assistant) if conversation.assistant else None
         writer = PortableWriter(sink)
         await asyncio.to_thread(writer.begin, conversation, assistant.doc["name"] if assistant else None)
@@ -73,7 +72,7 @@ class Snapshots:
 
     async def _check(self, who: Identity, conversation: Conversation, whole: bool) -> None:
         """Raises NotFound if it is gone, and StaleWrite if it has changed, unless what was read was whole."""
-        now = await opened(self.store, self.now(), who, conversation.id)
+        now = await self.access.open(who, conversation.id)
         if now.version != conversation.version and not whole:
             raise StaleWrite("the conversation has changed meanwhile")
 

@@ -7,12 +7,21 @@ It may change with the code, together with the records that there are. What leav
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
+from uuid import uuid4
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.message import File, Foreign, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from backchat.domain.rights import Permission
+from backchat.domain.settings import ModelSettings, Sampling
 from backchat.domain.times import moment, stamp
+from backchat.domain.workspace import Grant
 from backchat.ports.storage import Kind, Put, Record
+
+_PLAIN = ModelSettings()
+_SAMPLING = tuple([f.name for f in fields(Sampling)])
+_OWN = tuple([f.name for f in fields(ModelSettings) if f.name != "sampling"])
 
 NEVER = "~"
 """Where a time stands for the end of something that does not end: after every stamp. The empty text is before all."""
@@ -31,8 +40,10 @@ CONVERSATION = Kind(
         "pinned",
         "temporary",
         "expires",
+        "workspace",
+        "completed",
     ),
-    lists=("tags",),
+    lists=("tags", "readers"),
     text=("title",),
     within=("owner",),
     indexes=(
@@ -43,6 +54,7 @@ CONVERSATION = Kind(
         ("owner", "archived", "archived_at", "created"),
         ("owner", "created"),
         ("assistant", "updated"),
+        ("workspace", "owner", "updated"),
         ("expires",),
     ),
     partition="owner",
@@ -77,7 +89,17 @@ def conversation_put(c: Conversation) -> Put:
         "temporary": c.temporary,
         "expires": stamp(c.expires_at) if c.expires_at else NEVER,
         "metadata": c.metadata,
+        "workspace": c.home,
+        "completed": c.completed,
+        "link": c.link,
     }
+    if c.grants:
+        doc["grants"] = [[g.id, g.user, g.permission, g.shared_by, stamp(g.created_at)] for g in c.grants]
+        doc["readers"] = [g.user for g in c.grants]
+    if c.public:
+        doc["public"] = True
+    if c.settings != _PLAIN:
+        doc["settings"] = settings_doc(c.settings)
     if c.tags:
         doc["tags"] = list(c.tags)
     if c.source is not None:
@@ -114,8 +136,35 @@ def conversation_of(record: Record) -> Conversation:
         removed=tuple(d.get("removed", ())),
         options=d.get("options") or {},
         metadata=d["metadata"],
+        settings=settings_of(d["settings"]) if "settings" in d else _PLAIN,
+        workspace=d.get("workspace"),
+        completed=d.get("completed", False),
+        grants=tuple([_grant(*row) for row in d.get("grants", ())]),
+        public=d.get("public", False),
+        link=d["link"] if "link" in d else str(uuid4()),  # of one stored before there were links; kept by the next put
         version=record.version,
     )
+
+
+def _grant(id: str, user: str, permission: Permission, shared_by: str, created: str) -> Grant:
+    return Grant(id=id, user=user, permission=permission, shared_by=shared_by, created_at=moment(created))
+
+
+def settings_doc(settings: ModelSettings) -> dict[str, Any]:
+    """What differs from plain settings."""
+    doc = {name: value for name in _OWN if (value := getattr(settings, name)) != getattr(_PLAIN, name)}
+    return doc | sampling_doc(settings.sampling)
+
+
+def sampling_doc(sampling: Sampling) -> dict[str, Any]:
+    """What is set."""
+    return {name: value for name in _SAMPLING if (value := getattr(sampling, name)) != getattr(_PLAIN.sampling, name)}
+
+
+def settings_of(doc: Mapping[str, Any]) -> ModelSettings:
+    own = {name: doc[name] for name in _OWN if name in doc}
+    sampling = {name: doc[name] for name in _SAMPLING if name in doc}
+    return ModelSettings(**own, sampling=Sampling(**sampling) if sampling else _PLAIN.sampling)
 
 
 def message_put(m: Message) -> Put:

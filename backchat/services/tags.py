@@ -10,8 +10,9 @@ from datetime import datetime
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.errors import Conflict, InvalidInput, NotFound
-from backchat.ports.storage import Change, Delete, Put, Query, RecordStore
-from backchat.services.conversations import Conversations, living
+from backchat.ports.storage import Change, Condition, Delete, Put, Query, RecordStore
+from backchat.services.conversations import Conversations
+from backchat.services.deadlines import living
 from backchat.services.paging import all_found
 from backchat.services.retrying import retrying
 from backchat.services.stored import CONVERSATION, conversation_of, conversation_put
@@ -34,10 +35,11 @@ class Tags:
 
     async def all(self, who: Identity) -> Sequence[Tag]:
         """By position."""
-        there = [replace(tag, position=n) for n, tag in enumerate(await self._ordered(who), 1)]
+        there = [replace(tag, position=n) for n, tag in enumerate(await self._ordered(who.user), 1)]
         found: list[Tag] = []
+        reach = await self._reach(who)
         for first in range(0, len(there), AT_ONCE):
-            found += await asyncio.gather(*[self._counted(tag) for tag in there[first : first + AT_ONCE]])
+            found += await asyncio.gather(*[self._counted(tag, reach) for tag in there[first : first + AT_ONCE]])
         return found
 
     async def create(
@@ -50,8 +52,9 @@ class Tags:
         name = _name(tag, "body.tag")
 
         async def attempt() -> Tag:
-            marked = None if conversation is None else await self.conversations.open(who, conversation)
-            (wanted,) = await tags_for(self.store, who.user, [name], self.now(), self.new_id)
+            marked = None if conversation is None else await self.conversations.open(who, conversation, "update")
+            owner = who.user if marked is None else marked.owner
+            (wanted,) = await tags_for(self.store, owner, [name], self.now(), self.new_id)
             if not wanted.version:
                 wanted = replace(wanted, description=description)
             changes: list[Change] = [] if wanted.version and marked is None else [tag_put(wanted)]
@@ -78,7 +81,7 @@ class Tags:
         wanted = tag if name is None else _name(name, "body.tag")
 
         async def attempt() -> Tag:
-            there = await self._ordered(who)
+            there = await self._ordered(who.user)
             old = _named(there, tag)
             if wanted != tag and any(t.tag == wanted for t in there):
                 raise Conflict("there is another tag of this name", field="body.tag")
@@ -90,7 +93,8 @@ class Tags:
             moved = [replace(t, position=n) for n, t in enumerate(order, 1) if t is new or t.position != n]
             renamed = await self._without(who, tag, wanted) if wanted != tag else []
             await self.store.apply([*map(tag_put, moved), *renamed])
-            return await self._counted(replace(new, position=place + 1, version=new.version + 1))
+            moved_to = replace(new, position=place + 1, version=new.version + 1)
+            return await self._counted(moved_to, await self._reach(who))
 
         return await retrying(attempt)
 
@@ -98,7 +102,7 @@ class Tags:
         """Delete a tag, and take it off all conversations; returns what it was. Raises NotFound."""
 
         async def attempt() -> Tag:
-            old = await self._read(who, _named(await self._ordered(who), tag))
+            old = await self._read(who, _named(await self._ordered(who.user), tag))
             freed = await self._without(who, tag, None)
             await self.store.apply([Delete(TAG.name, old.id, old.version), *freed])
             return old
@@ -113,8 +117,9 @@ class Tags:
         names = tuple(dict.fromkeys([_name(tag, "body.tags") for tag in tags]))
 
         async def attempt() -> Sequence[str]:
-            marked = self._marked(await self.conversations.open(who, conversation), names, "body.tags")
-            tags = await tags_for(self.store, who.user, names, self.now(), self.new_id)
+            marked = await self.conversations.open(who, conversation, "update")
+            marked = self._marked(marked, names, "body.tags")
+            tags = await tags_for(self.store, marked.owner, names, self.now(), self.new_id)
             await self.store.apply([*map(tag_put, tags), conversation_put(marked)])
             return names
 
@@ -125,20 +130,23 @@ class Tags:
             raise InvalidInput(f"a conversation has at most {MOST} tags", field=field)
         return replace(conversation, tags=tags, updated_at=self.now())
 
-    async def _ordered(self, who: Identity) -> list[Tag]:
-        """All tags of the caller as they are stored."""
-        query = Query(kind=TAG.name, where=(("owner", (who.user,)),), order=("position",), limit=PAGE)
+    async def _ordered(self, owner: str) -> list[Tag]:
+        """All tags of a user as they are stored."""
+        query = Query(kind=TAG.name, where=(("owner", (owner,)),), order=("position",), limit=PAGE)
         return [tag_of(record) for record in await all_found(self.store, query)]
 
     async def _read(self, who: Identity, tag: Tag) -> Tag:
         """A tag with its place among the others, and its count."""
-        there = await self._ordered(who)
+        there = await self._ordered(tag.owner)
         place = next((n for n, t in enumerate(there, 1) if t.id == tag.id), len(there) + 1)
-        return await self._counted(replace(tag, position=place))
+        return await self._counted(replace(tag, position=place), await self._reach(who))
 
-    async def _counted(self, tag: Tag) -> Tag:
-        """A tag with how many conversations have it that are in some list."""
-        where = (("owner", (tag.owner,)), ("tags", (tag.tag,)), ("temporary", (False,)))
+    async def _reach(self, who: Identity) -> Condition:
+        return await self.conversations.access.reach(who)
+
+    async def _counted(self, tag: Tag, reach: Condition) -> Tag:
+        """A tag with how many conversations have it that are in some list of the caller's."""
+        where = (("owner", (tag.owner,)), ("tags", (tag.tag,)), ("temporary", (False,)), reach)
         count = await self.store.count(Query(kind=CONVERSATION.name, where=where, ranges=(living(self.now()),)))
         return replace(tag, count=count)
 

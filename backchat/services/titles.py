@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import replace
 
@@ -15,11 +15,13 @@ import structlog
 from backchat.domain.conversation import Conversation, title_of
 from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention, Titling
-from backchat.domain.message import Message, Text, Usage
-from backchat.domain.run import Run, TextDelta
-from backchat.errors import BackchatError, ConfigError, NotFound, ProviderError, ProviderTimeout, RunInProgress
-from backchat.ports.providers import ModelRequest, PromptMessage, UsageReport
+from backchat.domain.message import Message, Text
+from backchat.domain.run import Run
+from backchat.domain.usage import Payer
+from backchat.errors import BackchatError, ConfigError, NotFound, RunInProgress
+from backchat.ports.providers import ModelRequest, PromptMessage
 from backchat.ports.storage import Change, RecordStore
+from backchat.services.calls import Calls
 from backchat.services.conversations import Conversations
 from backchat.services.growing import heard
 from backchat.services.jobs import Job, Jobs
@@ -63,13 +65,14 @@ class Titles:
         store: RecordStore,
         conversations: Conversations,
         providers: Providers,
+        calls: Calls,
         jobs: Jobs,
         titling: Titling,
         *,
         limit: float = LIMIT,
     ) -> None:
         self._store, self._conversations = store, conversations
-        self._jobs, self._model, self._limit = jobs, titling.model, limit
+        self._calls, self._jobs, self._model, self._limit = calls, jobs, titling.model, limit
         self._namer = providers.configured[titling.provider] if titling.provider is not None else None
         if self._namer is not None and not self._namer.provider.abilities.instructions:
             raise ConfigError(f"titles.provider: {self._namer.name} does not do what it is told, so it makes no titles")
@@ -100,11 +103,20 @@ class Titles:
         return (await self._conversations.open(who, id)).title or None
 
     async def work(self, job: Job) -> Sequence[Change]:
-        """The title, unless the conversation has been given another one meanwhile, or is gone. Raises ProviderError."""
+        """The title, unless the conversation has been given another one meanwhile, or is gone.
+
+        Raises InsufficientCredits and ProviderError.
+        """
         said, answer = [await self._message(job, name) for name in ("input", "answer")]
-        if self._namer is None or said is None or answer is None or await self._untitled(job, said) is None:
+        if self._namer is None or said is None or answer is None:
             return []
-        title = await self._asked(self._namer, job, said, answer)
+        conversation = await self._untitled(job, said)
+        if conversation is None:
+            return []
+        payer = Payer(
+            user=said.author or job.owner, workspace=conversation.home, conversation=conversation.id, run=answer.run
+        )
+        title = await self._asked(self._namer, job, payer, said, answer)
         conversation = await self._untitled(job, said)
         if conversation is None or not title:
             return []
@@ -127,36 +139,21 @@ class Titles:
         first = heard(replace(conversation, title=""), said, Retention()).title
         return conversation if conversation.title == first else None
 
-    async def _asked(self, namer: Configured, job: Job, said: Message, answer: Message) -> str:
+    async def _asked(self, namer: Configured, job: Job, payer: Payer, said: Message, answer: Message) -> str:
         """What the model makes of the exchange; empty if that is nothing."""
         id, title = _made.get(("", ""))
         if id != job.id:
-            text, usage = await self._ask(namer, said, answer)
-            title = cleaned(text)
+            title = cleaned(await self._ask(namer, payer, said, answer))
             _made.set((job.id, title))
-            spent = usage or Usage()
-            log.info("title.made", job=job.id, provider=namer.name, tokens=spent.input_tokens + spent.output_tokens)
+            log.info("title.made", job=job.id, provider=namer.name)
         return title
 
-    async def _ask(self, namer: Configured, said: Message, answer: Message) -> tuple[str, Usage | None]:
+    async def _ask(self, namer: Configured, payer: Payer, said: Message, answer: Message) -> str:
         exchange = [{"role": m.role, "text": m.text[:EXCERPT]} for m in (said, answer)]
         request = ModelRequest(
             messages=[PromptMessage("user", (Text(orjson.dumps(exchange).decode()),))], system=WISH, model=self._model
         )
-        text, usage, length = [], None, 0
-        try:
-            async with asyncio.timeout(self._limit), aclosing(namer.provider.stream(request)) as events:
-                async for event in events:
-                    if isinstance(event, TextDelta):
-                        text.append(event.text)
-                        length += len(event.text)
-                        if length > MOST_ANSWER:
-                            raise ProviderError("the model's title did not end")
-                    elif isinstance(event, UsageReport):
-                        usage = event.usage
-        except TimeoutError:
-            raise ProviderTimeout("the model took too long to make a title") from None
-        return "".join(text), usage
+        return await self._calls.text(payer, "title", namer, request, limit=self._limit, most=MOST_ANSWER)
 
 
 def cleaned(text: str) -> str:

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention
 from backchat.domain.message import Message, MessageStatus, Part, Role
 from backchat.errors import Conflict, InvalidInput, NotFound, RunInProgress
-from backchat.ports.storage import Delete, Query, RecordStore
+from backchat.ports.storage import Delete, Query, Range, RecordStore
 from backchat.services.conversations import Conversations
 from backchat.services.finding import Found, Place, found_words
 from backchat.services.growing import grown, heard
 from backchat.services.message_files import files_purges, require_own_images
+from backchat.services.paging import pages
 from backchat.services.retrying import retrying
 from backchat.services.rewording import reworded, still_said
 from backchat.services.runstate import RUN
 from backchat.services.stored import MESSAGE, conversation_put, message_of, message_put
-from backchat.services.tree_reading import placed, tree_of
+from backchat.services.tree_reading import PAGE, placed, tree_of
 
 __all__ = ["Found", "NewMessage", "Trees"]
 
@@ -68,16 +69,17 @@ class Trees:
         """
 
         async def attempt() -> Message:
-            conversation = await self.conversations.open(who, id)
+            conversation = await self.conversations.open(who, id, "rewrite")
             there = await self._named(id, new.id)
             if there is not None:
                 return await self._replace(who, conversation, there, new)
-            await self._refuse_running(conversation, new.id)
+            if new.id is not None:
+                await self._refuse_running(conversation, new.id)
             if new.parent is not None:
                 parent = await self.store.get(MESSAGE.name, new.parent)
                 if parent is None or parent.doc["conversation"] != id:
                     raise InvalidInput("the parent message is not in this conversation", field="body.parentMessageId")
-            return await self._add(conversation, new)
+            return await self._add(who, conversation, new)
 
         return await retrying(attempt)
 
@@ -103,7 +105,7 @@ class Trees:
                 temporary=temporary,
                 expires_at=self.retention.deadline(temporary, now),
             )
-            return await self._add(conversation, new)
+            return await self._add(who, conversation, new)
 
         return await retrying(attempt)
 
@@ -116,8 +118,7 @@ class Trees:
         """
 
         async def attempt() -> Message:
-            conversation = await self.conversations.open(who, id)
-            old = await self._message(id, message)
+            conversation, old = await self._changeable(who, id, message)
             parts = reworded(old.parts, text, index)
             extra = still_said(old.extra, old.parts, text, index)
             changed = replace(old, parts=parts, extra=extra, model=model or old.model)
@@ -129,7 +130,7 @@ class Trees:
         """Set these of the message's extras; None removes one."""
 
         async def attempt() -> Message:
-            await self.conversations.open(who, id)
+            await self.conversations.open(who, id, "annotate")
             old = await self._message(id, message)
             kept = {name: value for name, value in {**old.extra, **extra}.items() if value is not None}
             changed = replace(old, extra=kept, updated_at=self.now())
@@ -138,15 +139,27 @@ class Trees:
 
         return await retrying(attempt)
 
-    async def remove(self, who: Identity, id: str, message: str) -> None:
+    async def remove(
+        self,
+        who: Identity,
+        id: str,
+        message: str,
+        *,
+        splice: bool = False,
+        busy: Literal["go on", "refuse"] = "go on",
+    ) -> None:
         """Delete one message. Its children stay and are roots; an active path that ended with it ends before it.
 
-        A run that waits for the outputs of its tool calls is cancelled.
+        With ``splice`` its children follow its parent instead, so that an active path that it was on is whole. A run
+        that waits for the outputs of its tool calls is cancelled. ``busy``: what to do while a reply is being made;
+        ``refuse`` raises RunInProgress. Raises NotFound, and Forbidden for what the caller has not said and may not
+        delete.
         """
 
         async def attempt() -> None:
-            conversation = await self.conversations.open(who, id)
-            old = await self._message(id, message)
+            conversation, old = await self._changeable(who, id, message)
+            if busy == "refuse":
+                await self._refuse_running(conversation)
             conversation, old = await self._settled(who, conversation, old)
             changed = replace(
                 conversation,
@@ -157,7 +170,8 @@ class Trees:
             if conversation.leaf == old.id:
                 changed = replace(changed, leaf=await self._before(old))
             gone = Delete(MESSAGE.name, old.id, old.version)
-            await self.store.apply([conversation_put(changed), gone, *files_purges(old)])
+            moved = await self._children(old, await self._parent(old)) if splice else []
+            await self.store.apply([conversation_put(changed), gone, *files_purges(old), *map(message_put, moved)])
 
         await retrying(attempt)
 
@@ -168,13 +182,32 @@ class Trees:
 
         Those of temporary conversations are left out.
         """
-        return await found_words(self.store, who.user, words, self.now(), limit, after)
+        reach = await self.conversations.access.reach(who)
+        return await found_words(self.store, who.user, reach, words, self.now(), limit, after)
 
     async def _message(self, conversation: str, id: str) -> Message:
         record = await self.store.get(MESSAGE.name, id)
         if record is None or record.doc["conversation"] != conversation:
             raise NotFound("Message not found")
         return message_of(record)
+
+    async def _changeable(self, who: Identity, id: str, message: str) -> tuple[Conversation, Message]:
+        """A message that the caller may change: because they have said it, or because they may change any."""
+        conversation = await self.conversations.open(who, id)
+        found = await self._message(id, message)
+        own = found.role == "user" and found.author == who.user
+        await self.conversations.access.require(who, "withdraw" if own else "rewrite", conversation)
+        return conversation, found
+
+    async def _parent(self, message: Message) -> str | None:
+        return (await placed(self.store, message)).parent
+
+    async def _children(self, of: Message, parent: str | None) -> list[Message]:
+        """The children of a message, with another parent."""
+        where, above = (("conversation", (of.conversation,)),), Range("seq", low=of.seq + 1)
+        query = Query(kind=MESSAGE.name, where=where, ranges=(above,), order=("seq",), limit=PAGE)
+        children = [r async for page in pages(self.store, query) for r in page if r.doc["parent"] == of.id]
+        return [replace(message_of(record), parent=parent) for record in children]
 
     async def _named(self, conversation: str, id: str | None) -> Message | None:
         """The conversation's message of that id. Raises Conflict if it is one of another conversation, of anybody's."""
@@ -183,15 +216,22 @@ class Trees:
             raise Conflict("this message id is taken", field="body.messageId")
         return message_of(record) if record is not None else None
 
-    async def _refuse_running(self, conversation: Conversation, id: str | None) -> None:
-        """A reply that is being made has its id already, and is not there yet."""
-        if id is None or conversation.active_run is None:
+    async def _refuse_running(self, conversation: Conversation, id: str | None = None) -> None:
+        """Raises RunInProgress while a reply is being made; with ``id`` only for the reply that will have this id.
+
+        It has its id already, and is not there yet. A reply that begins after this changes the conversation.
+        """
+        if conversation.active_run is None:
             return
         run = await self.store.get(RUN.name, conversation.active_run)
-        if run is not None and run.doc["answer"] == id and run.doc["status"] == "running":
+        if run is None or run.doc["status"] != "running":
+            return
+        if id is None:
+            raise RunInProgress("a reply of this conversation is still running")
+        if run.doc["answer"] == id:
             raise RunInProgress("this message is a reply that is still running", field="body.messageId")
 
-    async def _add(self, conversation: Conversation, new: NewMessage) -> Message:
+    async def _add(self, who: Identity, conversation: Conversation, new: NewMessage) -> Message:
         message = Message(
             id=self.new_id() if new.id is None else new.id,
             conversation=conversation.id,
@@ -202,7 +242,7 @@ class Trees:
             created_at=self.now(),
             parent=new.parent,
             status=new.status,
-            author=conversation.owner if new.role == "user" else None,
+            author=who.user if new.role == "user" else None,
             provider=new.provider,
             model=new.model,
             metadata=new.metadata,
@@ -222,7 +262,7 @@ class Trees:
             role=new.role,
             parts=new.parts,
             status=new.status,
-            author=conversation.owner if new.role == "user" else None,
+            author=(old.author or who.user) if new.role == "user" else None,
             provider=new.provider or old.provider,
             model=new.model or old.model,
             metadata={**old.metadata, **new.metadata},
@@ -245,11 +285,11 @@ class Trees:
         if message.status != "waiting" or message.run is None or message.run != conversation.active_run:
             return conversation, message
         await self.conversations.stop(conversation)
-        return await self.conversations.open(who, conversation.id), await self._message(conversation.id, message.id)
+        return await self._changeable(who, conversation.id, message.id)
 
     async def _before(self, message: Message) -> str | None:
         """Where an active path ends that ended with this message: the one above it, else the newest other one."""
-        if (parent := (await placed(self.store, message)).parent) is not None:
+        if (parent := await self._parent(message)) is not None:
             return parent
         where = (("conversation", (message.conversation,)),)
         newest = await self.store.find(Query(kind=MESSAGE.name, where=where, order=("seq",), descending=True, limit=2))

@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakValueDictionary
 
-from backchat.domain.assistant import Assistant, definitions_of
+from backchat.domain.assistant import definitions_of
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention
-from backchat.domain.message import Image, Message, Part, Text
-from backchat.domain.recipe import Effort
+from backchat.domain.message import Image, Message, Part, Text, ToolCall
+from backchat.domain.recipe import Effort, Recipe
 from backchat.domain.run import Run
-from backchat.domain.times import stamp
-from backchat.errors import IdempotencyMismatch, InvalidInput, NotFound, RunInProgress, StaleWrite
-from backchat.ports.storage import Change, Put, RecordStore
+from backchat.errors import InvalidInput, NotFound, RunInProgress, StaleWrite
+from backchat.ports.storage import Change, RecordStore
 from backchat.services.assistants import Assistants
-from backchat.services.conversations import Conversations, required
+from backchat.services.booking import payer_of
+from backchat.services.conversations import Conversations
 from backchat.services.engine import Engine
 from backchat.services.files import file_puts
 from backchat.services.growing import heard
-from backchat.services.providers import Configured, Providers
+from backchat.services.onces import earlier, once_put
+from backchat.services.openings import Openings, last_said, payer_in
+from backchat.services.providers import Providers
+from backchat.services.replying import own_tools
 from backchat.services.runs import Runs
 from backchat.services.runstate import run_put
-from backchat.services.saying import Once, Say, candidates, recipe
+from backchat.services.saying import Say, candidates, recipe
 from backchat.services.stored import conversation_put, message_of, message_put
 from backchat.services.waiting import Outputs, resumed
 
 
 class Turns:
-    """The verbs ``say``, ``note`` and ``answer``."""
+    """The verbs ``say``, ``again``, ``note`` and ``answer``."""
 
     def __init__(
         self,
@@ -51,37 +54,56 @@ class Turns:
     ) -> None:
         self._store, self._conversations, self._assistants, self._runs = store, conversations, assistants, runs
         self._engine, self._providers, self._retention = engine, providers, retention
+        self._openings = Openings(
+            conversations=conversations,
+            assistants=assistants,
+            runs=runs,
+            engine=engine,
+            providers=providers,
+            new_id=new_id,
+        )
         self._now, self._new_id = now, new_id
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def check(self, who: Identity, say: Say) -> None:
         """Raise what ``say`` would raise, as far as that can be told now; for callers with something to store first."""
-        candidates(self._providers, say)
         if say.conversation is not None:
-            await self._conversations.open(who, say.conversation)
-        elif say.assistant is not None:
-            await self._assistants.open(who, say.assistant)
+            conversation = await self._conversations.open(who, say.conversation, "say")
+        else:
+            if say.assistant is not None:
+                await self._assistants.open(who, say.assistant)
+            conversation = self._openings.begun(who, say, self._now())
+        self._openings.asked(who, say, conversation)
         self._runs.refuse_if_draining()
+        await self._engine.ledger.check(payer_in(who, conversation))
 
     async def say(self, who: Identity, say: Say) -> Run:
         """Store what the user said and start the reply; whatever can be refused is refused here.
 
         A run of the conversation that waits for tool outputs is cancelled. Raises NotFound or NotOwned for the
-        conversation or the assistant, NotConfigured for the provider, NoVision or InvalidInput for what the model
-        cannot do, RunInProgress by the ``busy`` policy, IdempotencyMismatch, Draining.
+        conversation or the assistant, Forbidden, NotConfigured for the provider or the agent, NoVision or InvalidInput
+        for what the model cannot do, InsufficientCredits, RunInProgress by the ``busy`` policy, IdempotencyMismatch,
+        Draining.
         """
-        if say.once is not None and (run := await self._earlier(who, say.once)) is not None:
-            return run
-        asked = candidates(self._providers, say)
-        async with self._line(say.conversation):
-            return await self._say_in_turn(who, say, asked)
+        return await self._in_turn(who, say, self._said)
+
+    async def again(
+        self, who: Identity, conversation: str, *, busy: Literal["wait", "refuse", "replace"] = "refuse"
+    ) -> Run:
+        """Answer the last thing that the user said anew, with the settings of the conversation.
+
+        The answer there was stays on the tree; the new one takes its place on the active path once it is complete.
+        Raises like ``say``, and InvalidInput if the user has said nothing there.
+        """
+        return await self._in_turn(who, Say(text="", conversation=conversation, busy=busy), self._anew)
 
     async def note(self, who: Identity, say: Say) -> Message:
         """Store what the user said, without a reply. Raises like ``say``."""
-        async with self._line(say.conversation):
+        async with self._line(who, say):
             while True:
                 now = self._now()
-                conversation, _, changes = await self._conversation(who, say, now)
+                conversation, changes = await self._openings.conversation(who, say, now, replies=False)
+                await self._openings.assistant(conversation)
                 message, more = self._message(who, say, conversation, now)
                 grown = replace(heard(conversation, message, self._retention), active_run=None)
                 try:
@@ -103,24 +125,26 @@ class Turns:
         """Hand in the outputs of the tools that a run waits for, as (call id, text); it goes on.
 
         ``run`` None is the one that the conversation waits with. ``tools`` and ``reasoning`` are for the rest of the
-        run instead of what it began with. Raises NotFound or NotOwned; InvalidInput for a run that does not wait and
-        for outputs that do not match its calls one by one; Draining.
+        run instead of what it began with. Raises NotFound, NotOwned or Forbidden; InvalidInput for a run that does not
+        wait and for outputs that do not match its calls one by one; InsufficientCredits; Draining.
         """
         while True:
-            here = await self._conversations.open(who, conversation)
+            here = await self._conversations.open(who, conversation, "say")
             waiting = await self._waiting(who, here, run)
             record = await self._store.get("message", waiting.answer)
             if record is None:
                 raise NotFound("the message with the tool calls was deleted")
-            asked, now = message_of(record), self._now()
-            changed = waiting.recipe
+            asked, now, recipe = message_of(record), self._now(), waiting.recipe
+            own = own_tools(recipe.server_tools, [t.name for t in recipe.tools])
+            after = await self._last_stored(waiting, asked, own)
             if tools is not None:
-                changed = replace(changed, tools=definitions_of(tuple(tools)))
+                recipe = replace(recipe, tools=definitions_of(tuple(tools)))
             if reasoning is not None:
-                changed = replace(changed, reasoning=reasoning)
-            going = replace(waiting, worker=self._runs.worker, answer=self._new_id(), recipe=changed)
-            going, grown, changes = resumed(going, asked, here, outputs, now, self._new_id)
+                recipe = replace(recipe, reasoning=reasoning)
+            going = replace(waiting, worker=self._runs.worker, answer=self._new_id(), recipe=recipe)
+            going, grown, changes = resumed(going, asked, after, own, here, outputs, now, self._new_id)
             self._runs.refuse_if_draining()
+            await self._engine.ledger.check(payer_of(going))
             try:
                 await self._store.apply(changes)
             except StaleWrite:
@@ -128,6 +152,11 @@ class Turns:
             going = replace(going, version=going.version + 1)
             self._start(going, replace(grown, version=grown.version + 1))
             return going
+
+    async def _last_stored(self, waiting: Run, asked: Message, own: Container[str]) -> str:
+        """The id of what the outputs follow: the calls, or what the server's own tools answered to some of them."""
+        mixed = any(p.name in own for p in asked.parts if isinstance(p, ToolCall))
+        return waiting.parent if mixed and await self._store.get("message", waiting.parent) is not None else asked.id
 
     async def _waiting(self, who: Identity, conversation: Conversation, id: str | None) -> Run:
         if id is None:
@@ -143,12 +172,14 @@ class Turns:
         return run
 
     @asynccontextmanager
-    async def _line(self, conversation: str | None) -> AsyncIterator[None]:
-        """Of two who wait for the same reply the first one goes first."""
-        if conversation is None:
+    async def _line(self, who: Identity, say: Say) -> AsyncIterator[None]:
+        """Of two who wait for the same reply the first one goes first; who would not wait for it is refused."""
+        if say.conversation is None:
             yield
             return
-        queue = self._queues.setdefault(conversation, asyncio.Lock())
+        queue = self._queues.setdefault(say.conversation, asyncio.Lock())
+        if queue.locked() and say.busy == "refuse":
+            await self._openings.refuse_running(who, say.conversation)
         try:
             async with asyncio.timeout(self._runs.times.wait.total_seconds()):
                 await queue.acquire()
@@ -159,86 +190,85 @@ class Turns:
         finally:
             queue.release()
 
-    async def _say_in_turn(self, who: Identity, say: Say, asked: Sequence[Configured]) -> Run:
-        while True:
-            # Asked again: who was waited for, or wrote first, may have been an equal request.
-            if say.once is not None and (run := await self._earlier(who, say.once)) is not None:
-                return run
-            try:
-                return await self._attempt(who, say, asked)
-            except StaleWrite:
-                continue
-            except RunInProgress:
-                if say.once is not None and (run := await self._earlier(who, say.once)) is not None:
+    async def _in_turn(self, who: Identity, say: Say, attempt: Callable[[Identity, Say], Awaitable[Run]]) -> Run:
+        if (run := await self._earlier(who, say)) is not None:
+            return run
+        if say.conversation is None or say.provider is not None:  # does not take the conversation's settings to tell
+            candidates(self._providers, self._engine.agents, say)
+        async with self._line(who, say):
+            while True:
+                # Asked again: who was waited for, or wrote first, may have been an equal request.
+                if (run := await self._earlier(who, say)) is not None:
                     return run
-                raise
+                try:
+                    return await attempt(who, say)
+                except StaleWrite:
+                    continue
+                except RunInProgress:
+                    if (run := await self._earlier(who, say)) is not None:
+                        return run
+                    raise
 
-    async def _attempt(self, who: Identity, say: Say, asked: Sequence[Configured]) -> Run:
+    async def _earlier(self, who: Identity, say: Say) -> Run | None:
+        return await earlier(self._store, self._runs, who, say.once)
+
+    async def _said(self, who: Identity, say: Say) -> Run:
         now = self._now()
-        conversation, assistant, changes = await self._conversation(who, say, now)
-        run_id, answer_id = self._new_id(), self._new_id()
+        conversation, changes = await self._openings.conversation(who, say, now)
+        say, asked = self._openings.asked(who, say, conversation)
+        assistant = await self._openings.assistant(conversation)
         message, more = self._message(who, say, conversation, now)
-        first = asked[0]
-        run = Run(
-            id=run_id,
+        run = self._run(who, conversation, message, now, recipe(say, asked, assistant, self._engine.toolbox.names))
+        run = replace(run, model=say.model or asked[0].provider.model, options=say.options)
+        grown = replace(heard(conversation, message, self._retention), active_run=run.id)
+        changes += more
+        if say.once is not None:
+            until = now + max(self._runs.times.keep, timedelta(minutes=1))
+            changes.append(once_put(who, say.once, run, until))
+        return await self._begin(run, grown, changes, say.notes)
+
+    async def _anew(self, who: Identity, say: Say) -> Run:
+        now = self._now()
+        conversation, changes = await self._openings.conversation(who, say, now)
+        say, asked = self._openings.asked(who, say, conversation)
+        assistant = await self._openings.assistant(conversation)
+        message = await last_said(self._store, conversation)
+        if message is None:
+            raise InvalidInput("the user has said nothing here that could be answered again")
+        run = self._run(who, conversation, message, now, recipe(say, asked, assistant, self._engine.toolbox.names))
+        run = replace(run, model=say.model or asked[0].provider.model, again=True)
+        return await self._begin(run, replace(conversation, updated_at=now, active_run=run.id), changes)
+
+    def _run(self, who: Identity, conversation: Conversation, message: Message, now: datetime, recipe: Recipe) -> Run:
+        """A run that answers the message."""
+        return Run(
+            id=self._new_id(),
             conversation=conversation.id,
             owner=conversation.owner,
+            author=who.user,
+            workspace=conversation.home,
             input=message.id,
             seq=message.seq,
-            answer=answer_id,
+            answer=self._new_id(),
             parent=message.id,
-            provider=first.name,
-            model=say.model or first.provider.model,
+            provider=recipe.providers[0],
+            model="",
             worker=self._runs.worker,
             created_at=now,
-            recipe=recipe(say, asked, assistant),
-            options=say.options,
+            recipe=recipe,
         )
-        grown = replace(heard(conversation, message, self._retention), active_run=run_id)
-        changes += [*more, conversation_put(grown), run_put(run)]
-        if say.once is not None:
-            changes.append(self._once_put(who, say.once, run, now))
+
+    async def _begin(
+        self, run: Run, conversation: Conversation, changes: Sequence[Change], notes: Sequence[str] = ()
+    ) -> Run:
         self._runs.refuse_if_draining()
-        await self._store.apply(changes)
+        await self._store.apply([*changes, conversation_put(conversation), run_put(run)])
         run = replace(run, version=1)
-        self._start(run, replace(grown, version=grown.version + 1), say.notes)
+        self._start(run, replace(conversation, version=conversation.version + 1), notes)
         return run
 
     def _start(self, run: Run, conversation: Conversation, notes: Sequence[str] = ()) -> None:
         self._runs.start(run, lambda live: self._engine.work(live, conversation, notes))
-
-    async def _conversation(
-        self, who: Identity, say: Say, now: datetime
-    ) -> tuple[Conversation, Assistant | None, list[Change]]:
-        """Where it is said, who answers there, and what ends a run that waits there for tool outputs."""
-        if say.conversation is None:
-            assistant = await self._assistants.open(who, say.assistant) if say.assistant is not None else None
-            conversation = Conversation(
-                id=self._new_id(),
-                owner=who.user,
-                title="",
-                created_at=now,
-                updated_at=now,
-                channel=say.channel,
-                assistant=say.assistant,
-            )
-            return conversation, assistant, required(say.assistant)
-        while True:
-            conversation = await self._conversations.open(who, say.conversation)
-            active = await self._runs.active(conversation)
-            if active is None or active.status == "waiting":
-                break
-            if say.busy == "refuse":
-                raise RunInProgress("a reply of this conversation is still running")
-            await (self._runs.idle(conversation) if say.busy == "wait" else self._runs.stop_on(conversation))
-        changes = await self._runs.given_up(active) if active is not None else []
-        if conversation.assistant is None and say.assistant is not None:
-            conversation = replace(conversation, assistant=say.assistant)
-            changes += required(say.assistant)
-        assistant = None
-        if conversation.assistant is not None:
-            assistant = await self._assistants.open(who, conversation.assistant)
-        return conversation, assistant, changes
 
     def _message(
         self, who: Identity, say: Say, conversation: Conversation, now: datetime
@@ -262,20 +292,3 @@ class Turns:
             metadata=say.metadata,
         )
         return message, [message_put(message), *changes]
-
-    def _once_put(self, who: Identity, once: Once, run: Run, now: datetime) -> Put:
-        expires = stamp(now + max(self._runs.times.keep, timedelta(minutes=1)))
-        doc = {"fingerprint": once.fingerprint, "run": run.id, "expires": expires}
-        return Put("idempotency", once.id(who), doc, 0)
-
-    async def _earlier(self, who: Identity, once: Once) -> Run | None:
-        """The run that this key started before; IdempotencyMismatch if the request was another one."""
-        record = await self._store.get("idempotency", once.id(who))
-        if record is None:
-            return None
-        if record.doc["fingerprint"] != once.fingerprint:
-            raise IdempotencyMismatch("this Idempotency-Key was used with another request")
-        try:
-            return await self._runs.open(who, record.doc["run"])
-        except NotFound:
-            raise NotFound("what this Idempotency-Key started was deleted") from None

@@ -23,6 +23,7 @@ from backchat.domain.message import (
     ToolResult,
     Usage,
 )
+from backchat.domain.settings import ModelSettings, Sampling
 from backchat.errors import InvalidInput
 from backchat.ports.importing import SourceConversation, SourceMessage
 from backchat.services.portable import CONVERSATION_FORMAT, VERSION
@@ -52,10 +53,29 @@ def unpacked(value: object) -> SourceConversation:
         archived_at=c.time_or_none("archived_at"),
         pinned=c.flag("pinned"),
         tags=tuple([_text(tag, f"conversation.tags[{n}]") for n, tag in enumerate(c.list("tags", default=()))]),
+        completed=c.flag("completed"),
+        settings=_settings(c.fields("settings", default={})),
         options=c.object("options", default={}),
         metadata=c.object("metadata", default={}),
         files={id: _data(files, id) for id in files.value},
         exact=True,
+    )
+
+
+def _settings(s: Fields) -> ModelSettings:
+    return ModelSettings(
+        provider=s.text_or_none("provider"),
+        model=s.text_or_none("model"),
+        system=s.text("system", default=""),
+        agent=s.text_or_none("agent"),
+        sampling=Sampling(
+            temperature=s.number_or_none("temperature"),
+            max_tokens=s.count_or_none("max_tokens"),
+            top_p=s.number_or_none("top_p"),
+            frequency_penalty=s.number_or_none("frequency_penalty"),
+            presence_penalty=s.number_or_none("presence_penalty"),
+            parameters=s.object("parameters", default={}),
+        ),
     )
 
 
@@ -155,6 +175,15 @@ class Fields:
         value = self._get(name, 0)
         if type(value) is not int or value < 0:
             raise InvalidInput(f"{self._prefix}{name} is no number from 0")
+        return value
+
+    def count_or_none(self, name: str) -> int | None:
+        return None if self.value.get(name) is None else self.count(name)
+
+    def number_or_none(self, name: str) -> float | None:
+        value = self.value.get(name)
+        if value is not None and (type(value) not in (int, float) or not -1000 <= value <= 1000):
+            raise InvalidInput(f"{self._prefix}{name} is no number between -1000 and 1000")
         return value
 
     def one_of(self, name: str, known: Mapping[str, _Known]) -> _Known:

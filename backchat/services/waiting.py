@@ -6,7 +6,7 @@ cancel or the deletion of the conversation ends them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -38,12 +38,12 @@ def given_up(run: Run, asked: Message | None, now: datetime, keep: timedelta) ->
     return changes
 
 
-def checked(asked: Message, outputs: Outputs) -> Mapping[str, str]:
-    """The output of each call, in the order of the calls.
+def checked(asked: Message, own: Container[str], outputs: Outputs) -> Mapping[str, str]:
+    """The output of each call, in the order of the calls; those of the server's ``own`` tools it has answered itself.
 
     Raises InvalidInput unless there is exactly one for each.
     """
-    calls = [p.id for p in asked.parts if isinstance(p, ToolCall)]
+    calls = [p.id for p in asked.parts if isinstance(p, ToolCall) and p.name not in own]
     given: dict[str, str] = {}
     for id, text in outputs:
         if id not in calls:
@@ -58,13 +58,21 @@ def checked(asked: Message, outputs: Outputs) -> Mapping[str, str]:
 
 
 def resumed(
-    run: Run, asked: Message, conversation: Conversation, outputs: Outputs, now: datetime, new_id: Callable[[], str]
+    run: Run,
+    asked: Message,
+    after: str,
+    own: Container[str],
+    conversation: Conversation,
+    outputs: Outputs,
+    now: datetime,
+    new_id: Callable[[], str],
 ) -> tuple[Run, Conversation, list[Change]]:
     """What puts the outputs into the conversation and makes the run, given as it shall go on, a running one.
 
-    Raises InvalidInput like ``checked``.
+    They follow the message with the id ``after``, the last one that was stored when it paused. Raises InvalidInput
+    like ``checked``.
     """
-    results = _results(run, asked, conversation, checked(asked, outputs), now, new_id)
+    results = _results(run, after, conversation, checked(asked, own, outputs), now, new_id)
     run = replace(run, status="running", parent=results[-1].id, began=run.position)
     changes: list[Change] = [run_put(run), message_put(replace(asked, status="complete"))]
     changes += [message_put(m) for m in results]
@@ -82,7 +90,7 @@ def resumed(
 
 def _results(
     run: Run,
-    asked: Message,
+    after: str,
     conversation: Conversation,
     outputs: Mapping[str, str],
     now: datetime,
@@ -99,7 +107,7 @@ def _results(
             role="tool",
             parts=(ToolResult(call, text),),
             created_at=now,
-            parent=results[-1].id if results else asked.id,
+            parent=results[-1].id if results else after,
             run=run.id,
         )
         results.append(message)

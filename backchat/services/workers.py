@@ -20,15 +20,18 @@ from typing import Any
 import psutil
 import structlog
 
-from backchat.domain.run import Run
+from backchat.domain.run import MemoriesRecalled, Run
 from backchat.domain.times import stamp
 from backchat.errors import Interrupted, StaleWrite
-from backchat.ports.storage import Delete, Purge, Put, Query, Range, Record, RecordStore
-from backchat.services.endings import Ending, Said, failure_of, unclaimed
+from backchat.ports.storage import Change, Delete, Purge, Put, Query, Range, Record, RecordStore
+from backchat.services.booking import booking, cut_off
+from backchat.services.endings import Ending, failure_of, unclaimed
+from backchat.services.engine import Engine
 from backchat.services.jobs import Jobs
 from backchat.services.runlog import event_put, events_purge, read_events
 from backchat.services.runs import Runs
 from backchat.services.runstate import run_of, run_put
+from backchat.services.said import Said
 from backchat.services.stored import conversation_of
 
 log = structlog.get_logger(source=__name__)
@@ -74,6 +77,7 @@ class Workers:
     store: RecordStore
     runs: Runs
     jobs: Jobs
+    engine: Engine
     now: Callable[[], datetime]
     monotonic: Callable[[], float] = time.monotonic
     process: Process | None = None
@@ -180,22 +184,29 @@ class Workers:
 
     async def _interrupt(self, run: Run) -> bool:
         """Write the end that a dead process could not. False if somebody else has done it, or deleted the run."""
-        said, last = Said(), run.began  # what it said before it paused is a message already
+        said, grounds, last = Said(), [], run.began  # what it said before it paused is a message already
         while batch := await read_events(self.store, run.id, last):
             for seq, event in batch:
                 said.add(event)
                 last = seq
+                if type(event) is MemoriesRecalled:
+                    grounds.append(event)
+        cut = await cut_off(self.store, self.engine.memory, run, said, grounds)
+        booked: list[Change] = []
+        if cut is not None:
+            said.add(cut)
+            booked.append(booking(self.engine.ledger, run, cut, len(said.calls)))
         record = await self.store.get("conversation", run.conversation)
         asked = Delete("cancel", run.id)
         try:
             if record is None:
-                await self.store.apply([Delete("run", run.id, run.version), events_purge(run.id), asked])
+                await self.store.apply([Delete("run", run.id, run.version), events_purge(run.id), asked, *booked])
                 return False
             error = Interrupted("the server stopped before the reply was complete")
             run = await unclaimed(self.store, run)
             ending = Ending(status="interrupted", provider=run.provider, model=run.model, failure=failure_of(error))
             _, _, changes, end = ending.changes(run, conversation_of(record), said, self.now(), self.runs.times.keep)
-            await self.store.apply([*changes, event_put(run.id, last + 1, end), asked])
+            await self.store.apply([*changes, *booked, event_put(run.id, last + 1, end), asked])
         except StaleWrite:
             return False
         return True

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from backchat.testing.server import Box
 
 pytest.register_assert_rewrite(
+    "backchat.testing.agent",
     "backchat.testing.embedding",
     "backchat.testing.importing",
     "backchat.testing.learning",
     "backchat.testing.provider",
     "backchat.testing.memory_contract",
+    "backchat.testing.tool",
+    "backchat.testing.transcription",
 )
 Serve = Callable[..., Awaitable["Box"]]
 

@@ -25,7 +25,7 @@ MINIMAL: Mapping[str, Any] = {
     "providers": {"echo": {"use": "echo"}},
     "memory": {"use": "window", "size": 20},
     "auth": [{"use": "session"}, {"use": "apikey"}],
-    "dialects": ["chat", "threads", "convos"],
+    "dialects": ["chat", "threads", "convos", "workspaces"],
 }
 
 

@@ -11,7 +11,8 @@ import orjson
 from aiohttp import web
 from marshmallow import Schema, ValidationError, fields
 
-from backchat.errors import InvalidInput, TooLarge
+from backchat.errors import InvalidInput
+from backchat.web.arriving import Arriving
 from backchat.web.keys import BODY_LIMIT
 from backchat.web.multipart import PARTS, Form, MalformedBody, boundary_of
 from backchat.web.spool import Spool
@@ -33,24 +34,16 @@ class UnsupportedMedia(InvalidInput):
     code = "unsupported_media_type"
 
 
-async def _chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
-    if request.content_length is not None and request.content_length > limit:
-        raise TooLarge(f"the body is larger than {limit} bytes")
-    size = 0
-    try:
-        while chunk := await request.content.readany():
-            size += len(chunk)
-            if size > limit:
-                raise TooLarge(f"the body is larger than {limit} bytes")
-            yield chunk
-    except web.RequestPayloadError:
-        raise MalformedBody("the body does not arrive as its headers say") from None
+def _arriving(request: web.Request, limit: int | None) -> Arriving:
+    arriving = Arriving(request, request.app[BODY_LIMIT] if limit is None else limit)
+    if arriving.excess is not None:
+        raise arriving.excess
+    return arriving
 
 
 async def read_bytes(request: web.Request, limit: int | None = None) -> bytes:
     """The whole body. Not ``request.read()``: that keeps the bytes for as long as the response streams."""
-    limit = request.app[BODY_LIMIT] if limit is None else limit
-    return b"".join([chunk async for chunk in _chunks(request, limit)])
+    return b"".join([chunk async for chunk in _arriving(request, limit)])
 
 
 async def read_body(
@@ -79,10 +72,10 @@ async def read_body(
 
 
 async def _read(request: web.Request, schema: Schema, accepts: Collection[str], limit: int | None, spool: Spool) -> Any:
-    kind = _kind(request, accepts)
+    kind = kind_of(request, accepts)
     if kind == MULTIPART:
         form = Form(boundary_of(request.headers["Content-Type"]), request.app[BODY_LIMIT], spool)
-        chunks = _chunks(request, request.app[BODY_LIMIT] if limit is None else limit)
+        chunks = _arriving(request, limit)
         if spool.disk:
             async for portion in _portions(chunks):
                 await spool.work(form.feed, portion)
@@ -102,7 +95,7 @@ async def _read(request: web.Request, schema: Schema, accepts: Collection[str], 
         raise MalformedBody("the body is not valid JSON") from None
 
 
-async def _portions(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _portions(chunks: Arriving) -> AsyncIterator[bytes]:
     gathered: list[bytes] = []
     size = 0
     async for chunk in chunks:
@@ -114,7 +107,7 @@ async def _portions(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield b"".join(gathered)
 
 
-def _kind(request: web.Request, accepts: Collection[str]) -> str:
+def kind_of(request: web.Request, accepts: Collection[str]) -> str:
     """Which of the accepted types the body is of.
 
     Where JSON is all that a route takes, a body is read as JSON whatever it is called: ``curl -d`` calls it a form.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
 
@@ -49,15 +49,16 @@ class Problem:
 class Call:
     """What a handler receives: never the app, never the store. ``body`` and ``query`` passed the route's schemas.
 
-    ``who`` is ``backchat.web.auth.ANONYMOUS`` on a public route.
+    ``who`` is ``backchat.web.auth.ANONYMOUS`` on a public route. ``opened`` is what the route's ``opens`` found.
     """
 
     request: web.Request
     who: Identity
     services: Services
     settings: Any
-    body: Any
-    query: Any
+    body: Any = None
+    query: Any = None
+    opened: Any = None
 
     def path(self, name: str) -> str:
         return self.request.match_info[name]
@@ -75,9 +76,13 @@ class Route:
     accepts   content types of the body; see ``backchat.web.body.read_body`` for what the schema gets of each
     limit     bytes of a multipart body, where that is not the server's limit of every body
     spooled   the files of a multipart body are kept on the disk while the handler works, not in memory
+    streamed  the handler reads the multipart body itself, part by part, with a ``StreamedForm``; ``body`` describes it
     statuses  what it may answer, with a sentence each;  streams  it may answer ``text/event-stream``
     public    it needs no credentials, and looks at none
     limited   how often it may be called, by the dialect's settings; calls count before their query and body are read
+    opens     finds what the path names, and refuses who may not do with it what the route does; then only are query and
+              body read and judged, so that nobody learns from a 400 what there is. Rights are the service's to check
+              all the same: time passes in between
     """
 
     method: str
@@ -93,8 +98,10 @@ class Route:
     accepts: Sequence[str] = (JSON,)
     limit: Callable[[Services], int] | None = None
     spooled: bool = False
+    streamed: bool = False
     public: bool = False
     limited: Callable[[Any], Budget] | None = None
+    opens: Callable[[Call], Awaitable[Any]] | None = None
 
 
 class NoSettings(Schema):
@@ -111,6 +118,8 @@ class Dialect:
     render_error  gives a problem its body; the request tells which route it was
     credentials   what a request brought, None for nothing
     statuses      error code -> status, where this dialect differs from ``backchat.web.errors.STATUS``
+    slashes       paths that end with a slash are served without it as well: by the same route, without a redirect,
+                  which would cost a POST its body
     An API key with scopes reaches the dialects that its scopes name.
     """
 
@@ -121,6 +130,7 @@ class Dialect:
     credentials: Callable[[web.Request], Credentials | None] = credentials
     statuses: Mapping[str, int] = field(default_factory=dict)
     schema: SettingsSchema = field(default_factory=NoSettings)
+    slashes: bool = False
 
 
 def _enter(dialect: Dialect, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -131,24 +141,55 @@ def _enter(dialect: Dialect, route: Route) -> Callable[[web.Request], Awaitable[
         settings = request.app[DIALECT_SETTINGS][dialect.name]
         if route.limited is not None:
             await charge(request, who, route.limited(settings))
-        query = read_query(request, route.query)
         services = request.app[SERVICES]
+        call = Call(request, who, services, settings)
+        if route.opens is not None:
+            call = replace(call, opened=await route.opens(call))
+        query = read_query(request, route.query)
         limit = route.limit(services) if route.limit is not None else None
         async with Spool(disk=route.spooled) as spool:
-            body = await read_body(request, route.body, route.accepts, limit, spool=spool)
-            return await route.handler(Call(request, who, services, settings, body, query))
+            schema = None if route.streamed else route.body
+            body = await read_body(request, schema, route.accepts, limit, spool=spool)
+            return await route.handler(replace(call, body=body, query=query))
 
     return view
 
 
+class EitherSlash(web.DynamicResource):
+    """A path that ends with a slash, and the same one without it; it is known by the first."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path.removesuffix("/") + "{slash:/?}")
+
+    @property
+    def canonical(self) -> str:
+        return super().canonical.removesuffix("{slash}") + "/"
+
+
 def mount(app: web.Application, dialect: Dialect) -> None:
     """Serve a dialect's routes. ConfigError if a method and path is served already (aiohttp would be silent)."""
-    taken = {(r.method, r.resource.canonical) for r in app.router.routes() if r.resource}
+    taken = {(r.method, path) for r in app.router.routes() if r.resource for path in _spellings(r.resource)}
+    either: dict[str, EitherSlash] = {}
     for route in dialect.routes:
         path = dialect.mount + route.path
-        if (route.method, _REGEX.sub("}", path)) in taken:
+        plain = _REGEX.sub("}", path)
+        slashes = dialect.slashes and len(path) > 1 and path.endswith("/")
+        if not taken.isdisjoint((route.method, p) for p in ((plain, plain.removesuffix("/")) if slashes else (plain,))):
             raise ConfigError(f"dialects: {dialect.name} and another one both serve {route.method} {path}")
-        app[DIALECTS][app.router.add_route(route.method, path, _enter(dialect, route))] = (dialect, route)
+        if slashes:
+            if path not in either:
+                either[path] = EitherSlash(path)
+                app.router.register_resource(either[path])
+            mounted: web.AbstractRoute = either[path].add_route(route.method, _enter(dialect, route))
+        else:
+            mounted = app.router.add_route(route.method, path, _enter(dialect, route))
+        app[DIALECTS][mounted] = (dialect, route)
+
+
+def _spellings(resource: web.AbstractResource) -> Sequence[str]:
+    """The paths that a resource serves."""
+    path = resource.canonical
+    return (path, path.removesuffix("/")) if isinstance(resource, EitherSlash) else (path,)
 
 
 def dialect_of(request: web.Request) -> Dialect | None:

@@ -1,11 +1,12 @@
 """``multipart/form-data`` (RFC 7578), read as it arrives: what is kept is the parts' data and half a line at most.
 
-The data of files is kept in a ``Spool``: in memory, or on the disk.
+The data of a form's files is kept in a ``Spool``: in memory, or on the disk. See ``streamed_form`` for keeping none.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import BinaryIO
@@ -66,14 +67,13 @@ class Upload:
         return self.file
 
 
-@dataclass(slots=True)
-class _Part:
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What a part says of itself. ``filename`` is None for a text; ``mime`` is as in ``Upload``."""
+
     name: str
     filename: str | None
     mime: str
-    data: BinaryIO | None = None
-    """None as long as there is nothing of it."""
-    size: int = 0
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -84,44 +84,45 @@ def boundary_of(content_type: str) -> bytes:
     return (found[1] or found[2]).encode("latin-1", "replace")
 
 
-class Form:
-    """A form in the making: ``feed`` it what arrives, ``close`` it at the end.
+class Splitter:
+    """The parts of a form on its way, each as its heading, pieces of its data, and None at its end.
 
-    ``most_text`` bounds the bytes of all parts that are not files together. Raises MalformedBody and TooLarge. With a
-    spool on the disk it blocks.
+    ``feed`` it what arrives, ``close`` it at the end. Raises MalformedBody.
     """
 
-    def __init__(self, boundary: bytes, most_text: int, spool: Spool) -> None:
-        self._spool = spool
+    def __init__(self, boundary: bytes) -> None:
         self._delimiter = b"\r\n--" + boundary
         self._buffer = bytearray(b"\r\n")  # so that the first delimiter looks like every other one
-        self._part: _Part | None = None
+        self._inside = False
         self._step = self._data
-        self._count = self._on_disk = 0
-        self._most_text = self._text_left = most_text
-        self._texts: dict[str, str] = {}
-        self._files: dict[str, list[Upload]] = {}
+        self._count = 0
+        self._found: list[Heading | bytes | None] = []
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes) -> Sequence[Heading | bytes | None]:
+        self._found = []
         self._buffer += chunk
         while self._step():
             pass
+        return self._found
 
-    def close(self) -> dict[str, str | tuple[Upload, ...]]:
-        """The fields: the last text of each name, or all the files of a name that has any."""
+    def close(self) -> None:
         if self._step != self._epilogue:
             raise MalformedBody("the form ends before its last boundary")
-        return {**self._texts, **{name: tuple(files) for name, files in self._files.items()}}
 
     # Each step takes what it can from the buffer, and says whether the next one may find something.
 
     def _data(self) -> bool:
         end = self._buffer.find(self._delimiter)
         ready = end if end >= 0 else max(0, len(self._buffer) - len(self._delimiter) + 1)
-        self._keep(ready)
+        if self._inside and ready:
+            with memoryview(self._buffer) as view:
+                self._found.append(bytes(view[:ready]))
+        del self._buffer[:ready]
         if end < 0:
             return False
-        self._finish()
+        if self._inside:
+            self._found.append(None)
+            self._inside = False
         del self._buffer[: len(self._delimiter)]
         self._step = self._after_delimiter
         return True
@@ -148,7 +149,8 @@ class Form:
             if len(self._buffer) >= _HEADERS:
                 raise MalformedBody(f"the headers of a part are longer than {_HEADERS} bytes")
             return False
-        self._part = _part(bytes(self._buffer[2:end]))
+        self._found.append(_heading(bytes(self._buffer[2:end])))
+        self._inside = True
         del self._buffer[: end + 4]
         self._step = self._data
         return True
@@ -157,34 +159,58 @@ class Form:
         self._buffer.clear()
         return False
 
-    def _keep(self, size: int) -> None:
-        part = self._part
-        if part is not None and size:
-            if part.filename is None:
-                self._text_left -= size
-                if self._text_left < 0:
-                    raise TooLarge(f"the text fields of the form are larger than {self._most_text} bytes")
-            if part.data is None:
-                part.data = BytesIO() if part.filename is None else self._file()
-            with memoryview(self._buffer) as view:
-                part.data.write(view[:size])
-            part.size += size
-        del self._buffer[:size]
 
-    def _finish(self) -> None:
-        part, self._part = self._part, None
-        if part is None:
-            return
-        if part.data is not None:
-            part.data.seek(0)
+class Form:
+    """A form in the making: ``feed`` it what arrives, ``close`` it at the end.
+
+    ``most_text`` bounds the bytes of all parts that are not files together. Raises MalformedBody and TooLarge. With a
+    spool on the disk it blocks.
+    """
+
+    def __init__(self, boundary: bytes, most_text: int, spool: Spool) -> None:
+        self._splitter = Splitter(boundary)
+        self._spool = spool
+        self._part: Heading | None = None
+        self._data: BinaryIO | None = None  # as long as there is nothing of it
+        self._size = self._on_disk = 0
+        self._most_text = self._text_left = most_text
+        self._texts: dict[str, str] = {}
+        self._files: dict[str, list[Upload]] = {}
+
+    def feed(self, chunk: bytes) -> None:
+        for found in self._splitter.feed(chunk):
+            if isinstance(found, Heading):
+                self._part, self._data, self._size = found, None, 0
+            elif self._part is None:
+                raise AssertionError("data of no part")
+            elif found is None:
+                self._finish(self._part)
+            else:
+                self._keep(self._part, found)
+
+    def close(self) -> dict[str, str | tuple[Upload, ...]]:
+        """The fields: the last text of each name, or all the files of a name that has any."""
+        self._splitter.close()
+        return {**self._texts, **{name: tuple(files) for name, files in self._files.items()}}
+
+    def _keep(self, part: Heading, data: bytes) -> None:
         if part.filename is None:
-            try:
-                self._texts[part.name] = part.data.read().decode("utf-8") if part.data is not None else ""
-            except UnicodeDecodeError:
-                raise MalformedBody("a text field of the form is not UTF-8") from None
-        elif part.filename or part.size:  # a browser sends an empty file without a name where none was chosen
-            data = part.data if part.data is not None else self._file()
-            upload = Upload(part.name, part.filename, part.mime, part.size, data, self._spool)
+            self._text_left -= len(data)
+            if self._text_left < 0:
+                raise TooLarge(f"the text fields of the form are larger than {self._most_text} bytes")
+        if self._data is None:
+            self._data = BytesIO() if part.filename is None else self._file()
+        self._data.write(data)
+        self._size += len(data)
+
+    def _finish(self, part: Heading) -> None:
+        if self._data is not None:
+            self._data.seek(0)
+        if part.filename is None:
+            self._texts[part.name] = decoded(self._data.read()) if self._data is not None else ""
+        elif part.filename or self._size:  # a browser sends an empty file without a name where none was chosen
+            data = self._data if self._data is not None else self._file()
+            upload = Upload(part.name, part.filename, part.mime, self._size, data, self._spool)
             self._files.setdefault(part.name, []).append(upload)
 
     def _file(self) -> BinaryIO:
@@ -195,7 +221,15 @@ class Form:
         return self._spool.file()
 
 
-def _part(block: bytes) -> _Part:
+def decoded(text: bytes) -> str:
+    """The text of a part that is no file. Raises MalformedBody."""
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedBody("a text field of the form is not UTF-8") from None
+
+
+def _heading(block: bytes) -> Heading:
     headers: dict[str, str] = {}
     try:
         lines = block.decode("utf-8").split("\r\n")
@@ -216,7 +250,7 @@ def _part(block: bytes) -> _Part:
     if kind.strip().lower() != "form-data" or not parameters.get("name"):
         raise MalformedBody("a part of the form has no name")
     mime = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return _Part(parameters["name"], parameters.get("filename"), mime or "application/octet-stream")
+    return Heading(parameters["name"], parameters.get("filename"), mime or "application/octet-stream")
 
 
 def _unquoted(text: str) -> str:

@@ -13,14 +13,22 @@ from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
 from backchat.domain.run import RunEnded, RunPaused
+from backchat.errors import BackchatError, NotFound
 from backchat.services.runlog import Numbered
 from backchat.web.dialect import Call
 from backchat.web.keys import METRICS, OPENINGS, STREAMS
 from backchat.web.lasting import lasting
 
+log = structlog.get_logger(source=__name__)
+
 PING_SECONDS = 10
 PING = b": ping\n\n"
 Encode = Callable[[Sequence[Numbered]], bytes]
+Refuse = Callable[[BackchatError], bytes]
+
+
+def _silent(error: BackchatError) -> bytes:
+    return b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +36,8 @@ class Shown:
     """A run as a stream shows it, from the event after ``after``.
 
     ``first`` is sent at once. ``encode`` gets the events that are ready together, and they go out in one write. Without
-    ``past_pauses`` the stream ends when the run waits for the client's tool outputs.
+    ``past_pauses`` the stream ends when the run waits for the client's tool outputs. ``refuse`` makes the last frame
+    for a reader who may not read on.
     """
 
     run: str
@@ -36,6 +45,7 @@ class Shown:
     first: bytes = b""
     after: int = 0
     past_pauses: bool = True
+    refuse: Refuse = _silent
 
 
 def frame(event: str, data: object, id: int | None = None) -> bytes:
@@ -53,10 +63,18 @@ def frame(event: str, data: object, id: int | None = None) -> bytes:
 
 
 async def stream(
-    call: Call, run: str, encode: Encode, *, first: bytes = b"", after: int = 0, past_pauses: bool = True
+    call: Call,
+    run: str,
+    encode: Encode,
+    *,
+    first: bytes = b"",
+    after: int = 0,
+    past_pauses: bool = True,
+    refuse: Refuse = _silent,
 ) -> web.StreamResponse:
     """Show a run as it grows; see ``Shown``. Leaving early ends the showing, not the run."""
-    return await stream_shown(call, Shown(run=run, encode=encode, first=first, after=after, past_pauses=past_pauses))
+    shown = Shown(run=run, encode=encode, first=first, after=after, past_pauses=past_pauses, refuse=refuse)
+    return await stream_shown(call, shown)
 
 
 async def stream_shown(call: Call, shown: Shown) -> web.StreamResponse:
@@ -97,16 +115,20 @@ async def stream_frames(call: Call, frames: AsyncGenerator[bytes]) -> web.Stream
 async def _follow(call: Call, response: EventSourceResponse, shown: Shown) -> None:
     follow = call.services.runs.follow
     with structlog.contextvars.bound_contextvars(run=shown.run):
-        async with aclosing(follow(shown.run, shown.after, past_pauses=shown.past_pauses)) as batches:
-            if shown.first:
-                await response.write(shown.first)
-            async for batch in batches:
-                data = shown.encode(batch)
-                last = type(batch[-1][1])
-                if last is RunEnded or (last is RunPaused and not shown.past_pauses):
-                    await response.write_eof(data)  # the last frame and the end of the body in one packet
-                elif data:
-                    await response.write(data)
+        try:
+            async with aclosing(follow(call.who, shown.run, shown.after, past_pauses=shown.past_pauses)) as batches:
+                if shown.first:
+                    await response.write(shown.first)
+                async for batch in batches:
+                    data = shown.encode(batch)
+                    last = type(batch[-1][1])
+                    if last is RunEnded or (last is RunPaused and not shown.past_pauses):
+                        await response.write_eof(data)  # the last frame and the end of the body in one packet
+                    elif data:
+                        await response.write(data)
+        except NotFound as error:
+            log.info("stream.access_ended")
+            await response.write_eof(shown.refuse(error))
 
 
 async def _stream(call: Call, write: Callable[[EventSourceResponse], Awaitable[None]]) -> web.StreamResponse:

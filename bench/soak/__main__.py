@@ -1,4 +1,4 @@
-"""``python -m bench.soak [kills|once|drops|all]``: exit status 1, and a line for each, when anything is violated."""
+"""``python -m bench.soak [<campaign> ...|all]``: exit status 1, and a line for each, when anything is violated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import uvloop
 from bench.arena import workplace
 from bench.processes import prepare_rig
 from bench.report import Report, environment, note
-from bench.soak import drops, kills, once
+from bench.soak import drops, kills, ledger, once, tasks
 from bench.soak.limits import Limits
 
 GRACE_SECONDS = 120.0
@@ -23,6 +23,8 @@ CAMPAIGNS: dict[str, Callable[[Limits], Coroutine[Any, Any, Report]]] = {
     "kills": kills.campaign,
     "once": once.campaign,
     "drops": drops.campaign,
+    "ledger": ledger.campaign,
+    "tasks": tasks.campaign,
 }
 
 
@@ -36,6 +38,8 @@ def parse(arguments: list[str]) -> tuple[list[str], Limits]:
         ("posts", "equal POSTs in one campaign of idempotency"),
         ("repeats", "campaigns of idempotency of each kind"),
         ("drops", "streams dropped by their clients"),
+        ("runs", "runs of all kinds that are booked"),
+        ("tasks", "tasks at once in two server processes"),
         ("ports", "the first of three ports to use"),
         ("seed", "of the random moments"),
     ):

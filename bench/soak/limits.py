@@ -14,6 +14,8 @@ class Limits:
     posts: int = 100
     repeats: int = 5
     drops: int = 1000
+    runs: int = 1000
+    tasks: int = 200
     ports: int = 9100
     minutes: float = 60.0
     seed: int = 1

@@ -29,7 +29,7 @@ async def send(call: Call) -> web.StreamResponse:
     if "text/event-stream" in call.request.headers.get("Accept", ""):
         return await stream(call)
     run = await _say(call)
-    ended, answer = await call.services.runs.result(run.id)
+    ended, answer = await call.services.runs.result(call.who, run.id)
     return _json(
         {
             "reply": answer.text if answer else "",
@@ -161,7 +161,8 @@ def _saved_provider(call: Call, word: str) -> str | None:
 
 async def _show(call: Call, run: Run, after: int) -> web.StreamResponse:
     frames = shapes.Frames(run, after)
-    return await show(call, run.id, frames, first=b"" if after else frames.meta())
+    first = b"" if after else frames.meta()
+    return await show(call, run.id, frames, first=first, refuse=frames.refused)
 
 
 def _json(data: object) -> web.Response:

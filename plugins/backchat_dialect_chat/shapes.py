@@ -9,6 +9,7 @@ from backchat.domain.conversation import Conversation
 from backchat.domain.message import File, Image, Message, ToolCall
 from backchat.domain.pieces import Pieces
 from backchat.domain.run import (
+    CallEnded,
     Failure,
     MemoriesRecalled,
     PassagesFound,
@@ -20,8 +21,10 @@ from backchat.domain.run import (
     StatusNote,
     TextDelta,
     ToolCalled,
+    ToolReturned,
 )
 from backchat.domain.times import stamp
+from backchat.errors import BackchatError
 from backchat.services.runlog import Numbered
 from backchat.web.sse import frame
 
@@ -76,11 +79,18 @@ class Frames:
     def __init__(self, run: Run, after: int) -> None:
         self._run, self._after = run, after
         self._text, self._reasoning = Pieces(), Pieces()
+        self._tools: dict[str, dict[str, str]] = {}
 
     def meta(self) -> bytes:
         run = self._run
         data = {"type": "meta", "conversation_id": run.conversation, "provider": run.provider, "run_id": run.id}
         return frame("meta", data, 0)
+
+    def refused(self, error: BackchatError) -> bytes:
+        """The last frame for somebody who may not read on. The run goes on."""
+        run = self._run
+        whose = {"conversation_id": run.conversation, "provider": run.provider}
+        return frame("error", {"type": "error", "error": f"Error: {error}", "code": "not_found", **whose})
 
     def __call__(self, batch: Sequence[Numbered]) -> bytes:
         return b"".join([self._frames(seq, event) for seq, event in batch])
@@ -94,16 +104,15 @@ class Frames:
             case StatusNote(text):
                 data = [{"type": "status", "text": text}]
             case ToolCalled(call):
-                label = call.name.replace("_", " ")
-                data = [
-                    {"type": "status", "text": f"Using {label}"},
-                    {"type": "tool_start", "name": call.name, "label": label},
-                ]
+                tool = self._tools[call.id] = {"name": call.name, "label": call.name.replace("_", " ")}
+                data = [{"type": "status", "text": f"Using {tool['label']}"}, {"type": "tool_start", **tool}]
+            case ToolReturned(result):
+                data = [{"type": "tool_end", **self._tools[result.call]}]
             case RunPaused():
                 data = [{"type": "status", "text": WAITS}]
             case RunEnded():
                 data = [self._end(event)]
-            case MemoriesRecalled() | PassagesFound():
+            case MemoriesRecalled() | PassagesFound() | CallEnded():
                 data = []
         return b"".join([frame(d["type"], d, seq) for d in data]) if seq > self._after else b""
 

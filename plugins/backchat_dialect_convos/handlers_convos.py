@@ -95,7 +95,7 @@ async def delete_convo(call: Call) -> web.Response:
     if not isinstance(id, str):
         raise InvalidInput("Invalid conversationId")
     try:
-        conversation = await call.services.conversations.open(call.who, id)
+        conversation = await call.services.conversations.open(call.who, id, "delete")
         await call.services.conversations.discard(call.who, id)
     except NotFound:
         return _deleted([])

@@ -117,7 +117,7 @@ def _conversation(call: Call) -> str:
 
 
 async def _standing(call: Call, conversation: str, message: str | None) -> Message | None:
-    await call.services.conversations.open(call.who, conversation)
+    await call.services.conversations.open(call.who, conversation, "rewrite")
     try:
         return await call.services.trees.open(call.who, conversation, message) if message else None
     except NotFound:

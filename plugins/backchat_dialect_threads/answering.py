@@ -67,9 +67,15 @@ class Answering:
 async def _shown(opening: Coroutine[Any, Any, Begun]) -> Shown | bytes:
     begun = await opening
     if begun.run is not None:
-        frames = Frames(begun.run)
+        run, frames = begun.run, Frames(begun.run)
+        ids = {"thread_id": run.conversation, "assistant_id": run.recipe.assistant, "run_id": run.id}
         return Shown(
-            run=begun.run.id, encode=frames, first=frames.started(), after=begun.run.position, past_pauses=False
+            run=run.id,
+            encode=frames,
+            first=frames.started(),
+            after=run.position,
+            past_pauses=False,
+            refuse=lambda error: refused_frame(error, ids),
         )
     assert begun.message is not None
     return noted_frames(begun.message, begun.assistant)

@@ -10,6 +10,7 @@ from backchat.domain.memory import Recalled
 from backchat.domain.message import Message
 from backchat.domain.pieces import Pieces
 from backchat.domain.run import (
+    CallEnded,
     MemoriesRecalled,
     PassagesFound,
     ReasoningDelta,
@@ -20,6 +21,7 @@ from backchat.domain.run import (
     StatusNote,
     TextDelta,
     ToolCalled,
+    ToolReturned,
 )
 from backchat.errors import BackchatError
 from backchat.services.runlog import Numbered
@@ -42,6 +44,7 @@ class Frames:
         self._run = run
         self._ids = {"thread_id": run.conversation, "assistant_id": run.recipe.assistant, "run_id": run.id}
         self._text, self._reasoning = Pieces(), Pieces()
+        self._over = False
         self._calls: list[dict[str, Any]] = []
         self._files: tuple[str, ...] = ()
         self._memories: tuple[Recalled, ...] | None = None
@@ -72,6 +75,12 @@ class Frames:
             case ToolCalled(call):
                 self._calls.append(shapes.tool_call(call))
                 return b""
+            case ToolReturned(result):
+                self._calls = [call for call in self._calls if call["id"] != result.call]
+                return b""
+            case CallEnded():
+                self._over = True
+                return b""
             case RunPaused():
                 return self._frame(
                     "tool_submit_required",
@@ -83,11 +92,17 @@ class Frames:
             case RunEnded():
                 return self._end(event)
 
+    def _begin(self) -> None:
+        """What is said now is another message, if a call of the model has ended: the last one is the answer."""
+        if self._over:
+            self._text, self._reasoning, self._over = Pieces(), Pieces(), False
+
     def _pieces(self, text: str) -> Sequence[str]:
         """The text; the first of a reply in two.
 
         A short reply is often stored, and so sent, all at once, and a stream of one piece looks like none.
         """
+        self._begin()
         begins = _FIRST_WORD.match(text) if self._text.length == 0 else None
         self._text.add(text)
         return (text[: begins.end()], text[begins.end() :]) if begins is not None else (text,)
@@ -95,6 +110,7 @@ class Frames:
     def _thought(self, text: str) -> bytes:
         if not shows_thinking(self._run):
             return b""
+        self._begin()
         self._reasoning.add(text)
         so_far = {"accumulated_reasoning": str(self._reasoning)} if self._reasoning.length <= REASONING_LIMIT else {}
         return self._frame("reasoning_streaming", content=text, **so_far)

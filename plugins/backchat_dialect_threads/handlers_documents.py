@@ -28,7 +28,7 @@ async def upload_to_assistant(call: Call) -> web.Response:
 
 async def upload_to_thread(call: Call) -> web.Response:
     file, thread = _file(call), call.path("thread_id")
-    conversation = await call.services.conversations.open(call.who, thread)
+    conversation = await call.services.conversations.open(call.who, thread, "attach")
     if conversation.assistant is None:  # begun in another dialect, and nobody would look into its documents
         assistant = await call.services.assistants.default(call.who)
         await call.services.conversations.adopt(call.who, thread, assistant.id)

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from backchat.domain.document import Document
 from backchat.domain.message import File
-from backchat.errors import BackchatError, DocumentsPending, InvalidInput
+from backchat.errors import BackchatError, DocumentsPending, Forbidden, InvalidInput
 from backchat.services.saying import Say
 from backchat.web.dialect import Call
 from backchat.web.multipart import Upload
@@ -97,7 +97,10 @@ async def _attach(call: Call, say: Say, files: Sequence[Upload]) -> Attached:
     """Store the files as documents of the thread, which is made if there is none; none of them if one is refused."""
     services, who = call.services, call.who
     await services.turns.check(who, say)
-    assert say.assistant is not None
+    if say.conversation is not None:
+        await services.conversations.open(who, say.conversation, "attach")
+    if say.assistant is None:
+        raise Forbidden("there is no assistant in this thread that would read files")
     if say.conversation is None:
         thread = (await services.conversations.create(who, assistant=say.assistant, channel=CHANNEL)).id
     else:

@@ -45,7 +45,7 @@ async def submit_outputs_simply(call: Call) -> web.StreamResponse:
 
 async def cancel_run(call: Call) -> web.Response:
     thread, id = call.path("thread_id"), call.path("run_id")
-    await call.services.conversations.open(call.who, thread)
+    await call.services.conversations.open(call.who, thread, "say")
     run = await call.services.runs.open(call.who, id)
     if run.conversation != thread:
         raise NotFound("run not found")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from backchat.domain.document import Document
 from backchat.web.dialect import Call
 from backchat_dialect_threads import shapes
 from backchat_dialect_threads.replies import json_answer, removed
@@ -33,7 +34,9 @@ async def get_thread(call: Call) -> web.Response:
     id = call.path("thread_id")
     conversation = await call.services.conversations.open(call.who, id)
     messages = await call.services.conversations.whole(call.who, id)
-    documents = {d.id: d for d in await call.services.documents.of(call.who, conversation=id)}
+    documents: dict[str, Document] = {}
+    if await call.services.access.allows(call.who, "attach", conversation):
+        documents = {d.id: d for d in await call.services.documents.of(call.who, conversation=id)}
     return json_answer(shapes.thread(conversation, [shapes.message(m, documents) for m in messages]))
 
 

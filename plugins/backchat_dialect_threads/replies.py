@@ -65,7 +65,7 @@ def cited(run: Run, text: str, memories: Sequence[Recalled] | None) -> list[dict
 
 async def reply(call: Call, run_id: str, attachments: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
     """Wait for a run to end or to want tool outputs, and show its answer. Raises what the run failed with."""
-    run, message = await call.services.runs.result(run_id)
+    run, message = await call.services.runs.result(call.who, run_id)
     memories, files = await call.services.runs.grounds(run)
     found = shown(run, message, memories, files, call.services.conversations.now())
     found["attachments"] = attachments
@@ -77,7 +77,7 @@ def shown(
     run: Run, message: Message | None, memories: Sequence[Recalled] | None, files: Sequence[str], now: datetime
 ) -> dict[str, Any]:
     waiting = run.status == "waiting"
-    calls = shapes.tool_calls(message) if message is not None and waiting else []
+    calls = [c for c in shapes.tool_calls(message) if _is_clients(run, c)] if message is not None and waiting else []
     thoughts = [p.text for p in message.parts if type(p) is Reasoning] if message is not None else []
     text = message.text if message is not None else ""
     return {
@@ -101,6 +101,11 @@ def shown(
         "created_at": stamp(message.created_at if message is not None else now),
         "timestamp": stamp(now),
     }
+
+
+def _is_clients(run: Run, call: Mapping[str, Any]) -> bool:
+    """Whether the client runs what is called; what the server runs it has run before it waits."""
+    return any(tool.name == call["function"]["name"] for tool in run.recipe.tools)
 
 
 def noted(message: Message, assistant: str | None, attachments: Sequence[dict[str, Any]] | None) -> dict[str, Any]:

@@ -94,13 +94,18 @@ async def provider_of(services: Services, who: Identity, word: str | None) -> Co
 
 
 async def _assistant(services: Services, who: Identity, thread: str | None, asked: str | None) -> str | None:
-    """Who answers in the thread: the assistant it has, the one asked for, or the user's default one."""
+    """Who answers in the thread: the assistant it has, the one asked for, or the user's default one.
+
+    None in a thread of somebody else's that has none.
+    """
     if thread is not None:
         conversation = await services.conversations.open(who, thread)
         if conversation.assistant is not None:
             if asked is not None and asked != conversation.assistant:
                 raise InvalidInput("the thread belongs to another assistant", field="body.assistant_id")
             return conversation.assistant
+        if asked is None and not await services.access.allows(who, "update", conversation):
+            return None  # who it is shared with does not choose who answers there
     if asked is not None:
         return (await services.assistants.open(who, asked)).id
     return (await services.assistants.default(who)).id

@@ -105,7 +105,7 @@ class EchoProvider:
             finish = Finish("stop")
             text = reply_text(request, show_system=self._settings.show_system, at_least=self._settings.words)
             for word in split_words(text):
-                if request.max_output_tokens is not None and said >= request.max_output_tokens:
+                if request.sampling.max_tokens is not None and said >= request.sampling.max_tokens:
                     finish = Finish("length")
                     break
                 await self._wait(said)

@@ -12,6 +12,28 @@ from backchat.errors import ProviderRejected
 from backchat.ports.providers import ImageData, ModelRequest, PromptMessage, grounded_system
 from backchat_openai.settings import Settings
 
+PARAMETERS = frozenset(
+    {
+        "logit_bias",
+        "min_p",
+        "reasoning_effort",
+        "repetition_penalty",
+        "seed",
+        "stop",
+        "top_a",
+        "top_k",
+        "typical_p",
+        "verbosity",
+    }
+)
+"""What users may set by name, of the fields that services have beyond the settings of a conversation.
+
+Others are left out: services read fields that pick another model, another host or paid extras, and change the answer's
+format. A deployer sets those with ``extra_body``.
+"""
+_LENGTHS = frozenset({"max_tokens", "max_completion_tokens"})
+"""Two names of one thing: a service refuses a body with both."""
+
 
 def encode(request: ModelRequest, settings: Settings) -> bytes:
     """The JSON body. Raises ProviderRejected for a prompt that JSON or the protocol cannot carry."""
@@ -26,7 +48,7 @@ def body(request: ModelRequest, settings: Settings) -> dict[str, Any]:
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     for message in request.messages:
         messages += _messages(message)
-    asked: dict[str, Any] = {**settings.extra_body}
+    asked = _chosen(request, settings) | dict(settings.extra_body)
     asked |= {"model": request.model or settings.model, "messages": messages, "stream": True}
     if settings.include_usage:
         asked["stream_options"] = {"include_usage": True}
@@ -40,16 +62,27 @@ def body(request: ModelRequest, settings: Settings) -> dict[str, Any]:
         ]
     if request.json_output:
         asked["response_format"] = {"type": "json_object"}
-    if request.temperature is not None:
-        asked["temperature"] = request.temperature
-    if request.max_output_tokens is not None:
-        asked[settings.max_tokens_field] = request.max_output_tokens
     if request.reasoning is not None:
         if settings.preset.reasoning == "object":
             asked["reasoning"] = {"effort": request.reasoning}
         else:
             asked["reasoning_effort"] = request.reasoning
     return asked
+
+
+def _chosen(request: ModelRequest, settings: Settings) -> dict[str, Any]:
+    """What users may choose about the words; what the configuration fixes comes over it."""
+    sampling = request.sampling
+    chosen = {name: value for name, value in sampling.parameters.items() if name in PARAMETERS}
+    named = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
+    }
+    if not _LENGTHS & settings.extra_body.keys():
+        named[settings.max_tokens_field] = sampling.max_tokens
+    return chosen | {name: value for name, value in named.items() if value is not None}
 
 
 def _messages(message: PromptMessage) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""The HTTP session of a provider or an embedder, and what its failures are called."""
+"""The HTTP session of a provider, an embedder or a transcriber, and what its failures are called."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -11,6 +11,7 @@ from yarl import URL
 from backchat.errors import ProviderError, ProviderTimeout
 from backchat_openai.embedder_settings import EmbedderSettings
 from backchat_openai.settings import Settings
+from backchat_openai.transcriber_settings import TranscriberSettings
 
 _CONNECT_ATTEMPTS = 2
 _ERROR_BODY = 64 * 1024
@@ -18,7 +19,9 @@ _READ_BUFFER = 64 * 1024
 
 
 @asynccontextmanager
-async def open_session(settings: Settings | EmbedderSettings, *, accept: str) -> AsyncIterator[aiohttp.ClientSession]:
+async def open_session(
+    settings: Settings | EmbedderSettings | TranscriberSettings, *, accept: str
+) -> AsyncIterator[aiohttp.ClientSession]:
     headers = {"Content-Type": "application/json", "Accept": accept, "Accept-Encoding": "identity"}
     if settings.api_key:
         headers["Authorization"] = f"Bearer {settings.api_key}"
@@ -43,11 +46,19 @@ async def open_session(settings: Settings | EmbedderSettings, *, accept: str) ->
         yield session
 
 
-async def post(session: aiohttp.ClientSession, url: URL, body: bytes) -> aiohttp.ClientResponse:
-    """One attempt more is made when no connection could be made, never once the request may have been received."""
+async def post(
+    session: aiohttp.ClientSession,
+    url: URL,
+    body: bytes | AsyncIterable[bytes],
+    headers: Mapping[str, str] | None = None,
+) -> aiohttp.ClientResponse:
+    """One attempt more is made when no connection could be made, never once the request may have been received.
+
+    A body that is iterated is not begun before there is a connection.
+    """
     for attempt in range(1, _CONNECT_ATTEMPTS + 1):
         try:
-            return await session.post(url, data=body, allow_redirects=False)
+            return await session.post(url, data=body, headers=headers, allow_redirects=False)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             if attempt == _CONNECT_ATTEMPTS:
                 raise

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from aiohttp import FormData
 
+from backchat.domain.identity import Identity
 from backchat.errors import ProviderError
 from backchat.ports.storage import Query
 from backchat.testing.plugin import Serve
@@ -106,7 +107,8 @@ async def test_a_client_that_leaves_before_there_is_a_run(
     gate.set()
     await asyncio.wait([opening])
     begun = opening.result()
-    await box.services.runs.result(begun.run if streams else begun.run.id)
+    user = await box.services.accounts.ensure_user("ann")
+    await box.services.runs.result(Identity(user=user.id), begun.run if streams else begun.run.id)
     _, whole = await ask(box, "GET", f"/threads/{thread}", ann)
     assert [m["content"] for m in whole["messages"]] == ["a", "one ", "b", "two"]
     first.close()

@@ -11,7 +11,7 @@ from backchat.web.dialect import Dialect, Route
 async def say(call):
     text = (await read_bytes(call.request)).decode("utf-8", "replace")
     run = await call.services.turns.say(call.who, Say(text=text, channel="plain"))
-    _, answer = await call.services.runs.result(run.id)
+    _, answer = await call.services.runs.result(call.who, run.id)
     return web.Response(text=answer.text if answer else "")
 
 

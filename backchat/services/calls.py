@@ -1,0 +1,119 @@
+"""Asking a model for one text, outside of a reply: what it costs is booked, whatever becomes of the call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Literal
+
+from backchat.domain.message import ToolCall, Usage
+from backchat.domain.run import ReasoningDelta, TextDelta
+from backchat.domain.usage import Payer, UsageRecord
+from backchat.errors import ProviderError, ProviderTimeout
+from backchat.ports.providers import ModelRequest, ProviderEvent, UsageReport
+from backchat.ports.storage import RecordStore
+from backchat.services.estimates import tokens_asked, tokens_said
+from backchat.services.finishing import through
+from backchat.services.ledger import Ledger
+from backchat.services.providers import Configured
+
+Wanted = Literal["title", "memory", "description", "translation"]
+
+_WORDS: Mapping[Wanted, tuple[str, str]] = {
+    "title": ("the model's title did not end", "the model took too long to make a title"),
+    "memory": (
+        "the model's answer about what to remember did not end",
+        "the model took too long to say what to remember",
+    ),
+    "description": (
+        "the model's description of the image did not end",
+        "the model took too long to describe the image",
+    ),
+    "translation": ("the model's translation did not end", "the model took too long to translate"),
+}
+"""What is said of a call that does not end, and of one that takes too long."""
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What a model has said so far: its text, and everything that it is paid for; ``complete`` if it said all."""
+
+    text: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    length: int = 0
+    usage: Usage | None = None
+    begun: bool = False
+    complete: bool = False
+
+    def hear(self, event: ProviderEvent) -> None:
+        if isinstance(event, UsageReport):
+            self.usage = event.usage
+        elif isinstance(event, TextDelta | ReasoningDelta):
+            self.said.append(event.text)
+        elif isinstance(event, ToolCall):
+            self.said += [event.name, event.arguments]
+        if isinstance(event, TextDelta):
+            self.text.append(event.text)
+            self.length += len(event.text)
+
+    def spent(self, asked: int) -> tuple[Usage, bool]:
+        """The tokens, and whether they are an estimate: what is counted before the end may be less than in the end."""
+        if self.usage is not None and self.complete:
+            return self.usage, False
+        report = self.usage or Usage(asked)
+        output = max(report.output_tokens, tokens_said(self.said))
+        return Usage(report.input_tokens, output, report.cached_tokens, report.reasoning_tokens), True
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    store: RecordStore
+    ledger: Ledger
+
+    async def text(
+        self, payer: Payer, purpose: Wanted, asked: Configured, request: ModelRequest, *, limit: float, most: int
+    ) -> str:
+        """What the model says, of ``most`` characters and in ``limit`` seconds.
+
+        A record with what the call must cost at least is stored before it, and replaced after it: also if it fails, is
+        cancelled, or the server is killed. Nothing is left of it if the provider refuses before it says anything.
+
+        Raises InsufficientCredits, and ``ProviderError``, ``ProviderTimeout`` for one that takes longer or does not
+        end.
+        """
+        await self.ledger.check(payer)
+        least = Usage(tokens_asked(request))
+        model = request.model or asked.provider.model
+        first = self.ledger.entry(payer, purpose, asked.name, model, least, estimated=True)
+        answer, refused = _Answer(), False
+        endless, late = _WORDS[purpose]
+        try:
+            await self.store.apply([self.ledger.booked(first)])
+            answer.begun = True
+            async with asyncio.timeout(limit), aclosing(asked.provider.stream(request)) as events:
+                async for event in events:
+                    answer.hear(event)
+                    if answer.length > most:
+                        raise ProviderError(endless)
+            answer.complete = True
+        except TimeoutError:
+            raise ProviderTimeout(late) from None
+        except ProviderTimeout:
+            raise  # it may have been at work, as far as anybody knows
+        except ProviderError:
+            refused = not answer.said and answer.usage is None
+            raise
+        finally:
+            await through(self.ledger.settle(first, None if refused else self._last(first, answer)))
+        return "".join(answer.text)
+
+    def _last(self, first: UsageRecord, answer: _Answer) -> UsageRecord | None:
+        """What stays of a call; None of one that was never made."""
+        if not answer.begun:
+            return None
+        usage, estimated = answer.spent(first.usage.input_tokens)
+        return self.ledger.entry(
+            first.payer, first.purpose, first.provider, first.model, usage, id=first.id, estimated=estimated
+        )

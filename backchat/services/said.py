@@ -1,0 +1,107 @@
+"""What a run has said so far, call by call of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from backchat.domain.message import Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from backchat.domain.pieces import Pieces
+from backchat.domain.run import CallEnded, ReasoningDelta, RunEvent, TextDelta, ToolCalled, ToolReturned
+from backchat.ports.providers import PromptMessage
+
+
+@dataclass(slots=True)
+class Step:
+    """One call of the model: what it said, which tools it called, and what the server's tools answered by call id.
+
+    ``ended`` is None while it says it, and in what another process left behind.
+    """
+
+    text: Pieces = field(default_factory=Pieces)
+    reasoning: Pieces = field(default_factory=Pieces)
+    calls: list[ToolCall] = field(default_factory=list)
+    answers: dict[str, str] = field(default_factory=dict)
+    ended: CallEnded | None = None
+
+    @property
+    def characters(self) -> int:
+        return self.text.length + self.reasoning.length + sum([len(c.arguments) for c in self.calls])
+
+    @property
+    def results(self) -> list[ToolResult]:
+        """In the order of the calls."""
+        return [ToolResult(c.id, self.answers[c.id]) for c in self.calls if c.id in self.answers]
+
+    def parts(self) -> tuple[Part, ...]:
+        """Empty if it has said nothing."""
+        parts: list[Part] = []
+        if reasoning := str(self.reasoning):
+            parts.append(Reasoning(reasoning))
+        if text := str(self.text):
+            parts.append(Text(text))
+        return (*parts, *self.calls)
+
+    def prompt(self) -> list[PromptMessage]:
+        """The step as the model is shown it when it goes on, with the calls that were answered."""
+        parts: list[Reasoning | Text | ToolCall] = []
+        if reasoning := str(self.reasoning):
+            parts.append(Reasoning(reasoning))
+        if text := str(self.text):
+            parts.append(Text(text))
+        parts += [c for c in self.calls if c.id in self.answers]
+        return [PromptMessage("assistant", tuple(parts)), *[PromptMessage("tool", (r,)) for r in self.results]]
+
+
+@dataclass(slots=True)
+class Said:
+    """The steps of a run, or of one part of it; made of the events of its log, live or read again."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    def add(self, event: RunEvent) -> None:
+        if type(event) is TextDelta:
+            self._open().text.add(event.text)
+        elif type(event) is ReasoningDelta:
+            self._open().reasoning.add(event.text)
+        elif type(event) is ToolCalled:
+            self._open().calls.append(event.call)
+        elif type(event) is CallEnded:
+            self._open().ended = event
+        elif type(event) is ToolReturned:
+            self._answered(event.result)
+
+    def _open(self) -> Step:
+        if not self.steps or self.steps[-1].ended is not None:
+            self.steps.append(Step())
+        return self.steps[-1]
+
+    def _answered(self, result: ToolResult) -> None:
+        step = next(s for s in reversed(self.steps) if any(c.id == result.call for c in s.calls))
+        step.answers[result.call] = result.content
+
+    @property
+    def current(self) -> Step | None:
+        """The step that is not over."""
+        return self.steps[-1] if self.steps and self.steps[-1].ended is None else None
+
+    @property
+    def calls(self) -> Sequence[CallEnded]:
+        """The calls of the model that are over."""
+        return [s.ended for s in self.steps if s.ended is not None]
+
+    @property
+    def taken(self) -> set[str]:
+        """Ids of the tool calls."""
+        return {c.id for s in self.steps for c in s.calls}
+
+    @property
+    def usage(self) -> Usage | None:
+        """Of all calls together, as far as the providers told it."""
+        told = [u for c in self.calls if (u := told_usage(c)) is not None]
+        return sum(told[1:], told[0]) if told else None
+
+
+def told_usage(call: CallEnded | None) -> Usage | None:
+    """What the provider said; an estimate is for the ledger, and nothing that a message should claim."""
+    return call.usage if call is not None and not call.estimated else None
