@@ -13,7 +13,7 @@ help:
 	@echo "make run      start the server (http://127.0.0.1:8080); the first start prints a key; ARGS=... adds options"
 	@echo "make test     lint, then all tests"
 	@echo "make lint     ruff, mypy and the import rules"
-	@echo "make soak     kill the server again and again, and see that nothing is lost"
+	@echo "make soak     kill the server again and again, and see that nothing is lost, or booked wrongly"
 	@echo "make bench    measure"
 	@echo "make peers    try the providers against real servers of their protocols"
 	@echo "make clean    remove the virtualenv and what tools leave behind"

@@ -178,7 +178,10 @@ class Engine:
             current = await self.store.get("conversation", conversation.id)
             if current is None:
                 return False
-            conversation, live.run = conversation_of(current), await unclaimed(self.store, run_of(record))
+            now = conversation_of(current), await unclaimed(self.store, run_of(record))
+            if (now[0].version, now[1].answer) == (conversation.version, live.run.answer):
+                raise Internal("the end of a reply is refused, though nothing has changed")  # it would be for ever
+            conversation, live.run = now
 
     def _afterwards(
         self, run: Run, conversation: Conversation, answer: Message | None

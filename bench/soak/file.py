@@ -51,7 +51,7 @@ class File:
             found = database.execute(f'SELECT id, doc FROM "{kind}" WHERE {where} ORDER BY id', values).fetchall()
         return [{"id": id, **orjson.loads(doc)} for id, doc in found]
 
-    def is_free(self, seconds: float = 1.0) -> bool:
+    def is_free(self, seconds: float) -> bool:
         """Whether somebody could write now, or so many seconds from now at most."""
         with closing(sqlite3.connect(self._path, timeout=seconds, isolation_level=None)) as database:
             try:
@@ -90,14 +90,16 @@ class File:
         """Wait until no run is without an end. Raises InVain."""
         await until(lambda: not self.running(), "the end of all runs", pause=0.05)
 
-    async def ended(self, run: str) -> str:
-        """Wait for the end of a run; its status. Raises InVain."""
+    async def ended(self, run: str) -> str | None:
+        """Wait for the end of a run; its status, None if it was deleted. Raises InVain."""
 
-        def over() -> str | None:
-            status: str = self.run(run)["status"]
-            return status if status != "running" else None
+        def over() -> list[str | None]:
+            found = self.rows("run", "id = ?", run)
+            if not found:
+                return [None]
+            return [found[0]["status"]] if found[0]["status"] != "running" else []
 
-        return await until(over, f"the end of run {run}")
+        return (await until(over, f"the end of run {run}"))[0]
 
     def newest_run(self, conversation: str) -> Row:
         """The run of a conversation that began last. Raises InVain."""

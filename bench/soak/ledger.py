@@ -137,7 +137,7 @@ class Outcome:
 async def outcome(
     directory: Path, *, runs: int, deaths: Sequence[Death], seats: int = SEATS, port: int = 0, seed: int = 1
 ) -> Outcome:
-    """So many runs in all, in parts between which the server ends; ``port`` 0 is a free one."""
+    """So many runs at least, in parts between which the server ends; ``port`` 0 is a free one."""
     async with counting() as upstream:
         with backchat(directory, port or free_port(), configured(upstream.port)) as server:
             await asyncio.to_thread(server.start)
@@ -181,7 +181,9 @@ def misbooked(desk: Desk, records: Sequence[Row]) -> list[str]:
     faults = []
     for record in records:
         run = runs.get(record["run"])
-        if run is None or (record["conversation"], record["workspace"]) != (run["conversation"], desk.workspace):
+        place = record["conversation"]
+        right = place == run["conversation"] if run is not None else place in desk.deleted
+        if not right or record["workspace"] != desk.workspace:
             faults.append(f"a record of run {record['run']} is booked on something else")
             continue
         if not record["estimated"]:
@@ -200,8 +202,8 @@ async def campaign(limits: Limits) -> Report:
     report = Report(
         "soak-ledger",
         f"{limits.runs} runs of all kinds: answered in one piece, as a stream or as a task, made anew, with tools of "
-        f"the server, left by their clients, cancelled, cut off or refused by the model service; the server ends "
-        f"{len(DEATHS)} times with {SEATS} runs under way ({', '.join(DEATHS)}).",
+        "the server, left by their clients, cancelled, cut off or refused by the model service, deleted with their "
+        f"sessions; the server ends {len(DEATHS)} times with {SEATS} runs under way ({', '.join(DEATHS)}).",
     )
     with workplace(limits.directory) as directory:
         found = await outcome(directory, runs=limits.runs, deaths=DEATHS, port=limits.ports + 2, seed=limits.seed)

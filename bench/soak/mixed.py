@@ -14,14 +14,15 @@ from bench.load import read
 from bench.soak.file import PATIENCE, File, until
 from bench.wire import Connection, Exchange, ask, connect, request
 
-Fate = Literal["end", "drop", "cancel", "break", "refuse", "death"]
-FATES: Sequence[Fate] = ("end", "drop", "cancel", "break", "refuse")
-STATUSES: dict[Fate, str] = {
+Fate = Literal["end", "drop", "cancel", "break", "refuse", "delete", "death"]
+FATES: Sequence[Fate] = ("end", "drop", "cancel", "break", "refuse", "delete")
+STATUSES: dict[Fate, str | None] = {
     "end": "completed",
     "drop": "completed",  # the client's leaving is no matter to the run
     "cancel": "cancelled",
     "break": "failed",
     "refuse": "failed",
+    "delete": None,  # with its session
     "death": "interrupted",
 }
 
@@ -64,7 +65,7 @@ class Kind:
 def kinds(chance: random.Random, count: int, *fates: Fate) -> list[Kind]:
     """So many kinds, all there are before any comes again, and with tools and without in turn."""
     inside = [way for way in WAYS if way.session]
-    plain = [Kind(way, fate) for way in WAYS for fate in fates]
+    plain = [Kind(way, fate) for way in WAYS for fate in fates if way.session or fate != "delete"]
     first = [Kind(way, fate, tools=True) for way in inside for fate in fates if fate != "refuse"]
     second = [Kind(way, fate, tools=True, at=1) for way in inside for fate in fates if fate not in ("refuse", "end")]
     chosen: list[Kind] = []
@@ -97,7 +98,10 @@ class Begun:
 
 @dataclass(slots=True)
 class Desk:
-    """Where the clients ask: one user of one server. ``runs`` counts those that were begun."""
+    """Where the clients ask: one user of one server.
+
+    ``runs`` counts those that were begun; ``deleted`` are sessions that are gone, with all their runs.
+    """
 
     upstream: CountingUpstream
     file: File
@@ -106,6 +110,7 @@ class Desk:
     chance: random.Random
     workspace: str = ""
     runs: int = 0
+    deleted: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
     async def ask(self, method: str, path: str, body: object = None, *, expect: int = 200) -> Any:
@@ -119,17 +124,17 @@ class Desk:
         """A new client. One run in each of its places, so that there is something to answer again."""
         if not self.workspace:
             self.workspace = (await self.ask("GET", "/api/workspaces/"))["results"][0]["id"]
-        session = await self.ask("POST", f"/api/workspaces/{self.workspace}/chats/", {}, expect=201)
-        seat = Seat("", session["id"], "")
-        for word in (self._word(Plan()), self._word(Plan())):
-            if not seat.conversation:
-                answer = await self.ask("POST", "/api/chat", {"text": word})
-                seat.conversation = answer["conversation_id"]
-            else:
-                await self.ask("POST", f"{self._place(seat)}messages/", {"content": word}, expect=201)
-            seat.word = word
-            self.runs += 1
+        answer = await self.ask("POST", "/api/chat", {"text": self._word(Plan())})
+        self.runs += 1
+        seat = Seat(answer["conversation_id"], "", "")
+        await self._open_session(seat)
         return seat
+
+    async def _open_session(self, seat: Seat) -> None:
+        opened = await self.ask("POST", f"/api/workspaces/{self.workspace}/chats/", {}, expect=201)
+        seat.session, seat.word = opened["id"], self._word(Plan())
+        await self.ask("POST", f"{self._place(seat)}messages/", {"content": seat.word}, expect=201)
+        self.runs += 1
 
     async def go(self, seat: Seat, kind: Kind) -> None:
         """One run from its beginning to its end; what is not as it should be becomes a fault."""
@@ -137,12 +142,14 @@ class Desk:
             async with asyncio.timeout(PATIENCE):
                 begun = await self.begin(seat, kind)
                 try:
-                    await self._decide(begun)
+                    await self._decide(begun, seat)
                     await self.check_end(begun)
                     if kind.fate == "end":
                         await self._check_answer(begun)
                 finally:
                     begun.connection.drop()
+                if kind.fate == "delete":
+                    await self._open_session(seat)
         except Exception as error:
             self.faults.append(f"{kind}: {type(error).__name__}: {error}")
 
@@ -176,14 +183,22 @@ class Desk:
         if status != expected:
             raise RuntimeError(f"the run is {status}, not {expected}")
 
-    async def _decide(self, begun: Begun) -> None:
+    async def _decide(self, begun: Begun, seat: Seat) -> None:
         match begun.kind.fate:
             case "drop":
                 begun.connection.drop()
             case "cancel":
                 await self.ask("POST", f"/api/chat/stream/{begun.run}/cancel")
-        if begun.call is not None and begun.kind.fate != "cancel":
+            case "delete":
+                self.deleted.add(begun.conversation)
+                await self._delete(seat)
+        if begun.call is not None and begun.kind.fate not in ("cancel", "delete"):
             begun.call.go.set()
+
+    async def _delete(self, seat: Seat) -> None:
+        exchange = await ask(self.port, request("DELETE", self._place(seat), key=self.key))
+        if exchange.status != 204:
+            raise RuntimeError(f"a session was deleted with {exchange.status}")
 
     async def _check_answer(self, begun: Begun) -> None:
         exchange, way = begun.exchange, begun.kind.way

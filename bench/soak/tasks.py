@@ -226,9 +226,10 @@ async def die(place: Place, death: Death, file: File) -> float:
     while True:
         died = time.time()
         place.server.send(signal.SIGSTOP)
-        if await asyncio.to_thread(file.is_free):
+        if await asyncio.to_thread(file.is_free, 0.5):
             return died
         place.server.send(signal.SIGCONT)
+        await asyncio.to_thread(file.is_free, PATIENCE)  # until it has finished that write
 
 
 async def revive(place: Place, death: Death) -> None:
