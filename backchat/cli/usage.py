@@ -79,7 +79,8 @@ def usage(
 ) -> None:
     """Show what calls of models have cost, in US dollars. Days and months are those of UTC.
 
-    It works beside a running server. Estimated is the share of the calls whose tokens were not told by the provider.
+    It works beside a running server. Estimated are calls of which the provider did not tell the tokens: their share, and
+    with --csv their number.
     """
     if since is not None and until is not None and since > until:
         raise click.UsageError("--since is later than --until")
@@ -134,7 +135,7 @@ def _print_csv(by: str, lines: Sequence[tuple[str, Line]]) -> None:
     out.writerow([by, "calls", "input_tokens", "output_tokens", "estimated", "cost"])
     for key, line in lines:
         s = line.sum
-        out.writerow([key, s.calls, s.input_tokens, s.output_tokens, f"{line.share:.4f}", f"{s.cost:f}"])
+        out.writerow([key, s.calls, s.input_tokens, s.output_tokens, line.estimated, f"{s.cost:f}"])
 
 
 def _print_table(by: str, lines: Sequence[tuple[str, Line]]) -> None:

@@ -67,7 +67,7 @@ def printed(table: str) -> Books:
     """The sums of what ``backchat usage --csv`` prints."""
     rows = list(csv.DictReader(io.StringIO(table)))
     calls, sent, said = (sum(int(row[name]) for row in rows) for name in ("calls", "input_tokens", "output_tokens"))
-    estimated = sum(round(Decimal(row["estimated"]) * int(row["calls"])) for row in rows)  # a share, of four digits
+    estimated = sum(int(row["estimated"]) for row in rows)
     return Books(calls, sent, said, estimated, sum(Decimal(row["cost"]) for row in rows))
 
 
