@@ -79,8 +79,8 @@ def usage(
 ) -> None:
     """Show what calls of models have cost, in US dollars. Days and months are those of UTC.
 
-    It works beside a running server. Estimated are calls of which the provider did not tell the tokens: their share, and
-    with --csv their number.
+    It works beside a running server. Estimated are calls of which the provider did not tell the tokens: their share,
+    and with --csv their number.
     """
     if since is not None and until is not None and since > until:
         raise click.UsageError("--since is later than --until")
