@@ -184,10 +184,23 @@ class Draining(Unavailable):
 
 
 class ProviderError(BackchatError):
-    """The upstream model failed, broke its protocol, or cut the connection."""
+    """The upstream model failed, broke its protocol, or cut the connection.
+
+    ``at_work``: it may have worked on the request, as far as is known; then what it was sent is paid for, even if
+    nothing has come of it. It has not where the service said no, or could not be reached.
+    """
 
     kind = ErrorKind.UPSTREAM
     code = "provider_error"
+    at_work: bool = True
+
+    def __init__(
+        self, message: str, *, field: str | None = None, retry_after: int | None = None, at_work: bool | None = None
+    ) -> None:
+        """None leaves ``at_work`` as it is for this class of errors."""
+        super().__init__(message, field=field, retry_after=retry_after)
+        if at_work is not None:
+            self.at_work = at_work
 
 
 class ProviderTimeout(ProviderError):
@@ -199,16 +212,19 @@ class ProviderRejected(ProviderError):
     """The upstream model refused the request itself (its 4xx)."""
 
     code = "provider_rejected"
+    at_work = False
 
 
 class ProviderThrottled(ProviderError):
     code = "provider_rate_limited"
+    at_work = False
 
 
 class ProviderCredentials(ProviderError):
     """The upstream model refused this server's key."""
 
     code = "provider_credentials"
+    at_work = False
 
 
 class Cancelled(BackchatError):

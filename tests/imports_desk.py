@@ -18,6 +18,7 @@ from backchat.domain.message import Message, Text
 from backchat.errors import InvalidInput
 from backchat.ports.importing import Shape, SourceConversation, SourceMessage, Unreadable
 from backchat.ports.storage import Query, RecordStore
+from backchat.services.access import Access, by_table
 from backchat.services.import_records import Import
 from backchat.services.imports import Imports
 from backchat.services.stored import conversation_of, message_of
@@ -78,6 +79,7 @@ class Desk:
         ids = count(1)
         self.imports = Imports(
             store,
+            Access(store, by_table, self.now),
             importers or (self.product,),
             limits or ImportLimits(),
             retention or Retention(),

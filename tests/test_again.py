@@ -53,7 +53,12 @@ async def test_a_new_answer_takes_the_place_of_the_old_one(store: SlowStore) -> 
         run = await one.turns.again(ANN, id)
         ended, answer = await one.runs.result(ANN, run.id)
         assert answer is not None
-        assert (ended.again, ended.input, answer.text, answer.parent) == (True, before[0].id, "two", before[0].id)
+        assert (ended.again, ended.input, answer.text, answer.parent) == (
+            before[1].id,
+            before[0].id,
+            "two",
+            before[0].id,
+        )
         assert [m.text for m in await one.conversations.whole(ANN, id)] == ["hello", "two"]
         everything = await tree(store, id)
         assert everything[:2] == before

@@ -16,6 +16,7 @@ from backchat.domain.run import ReasoningDelta
 from backchat.domain.usage import Credits, Payer, Price, UsageRecord
 from backchat.errors import (
     InsufficientCredits,
+    ProviderCredentials,
     ProviderError,
     ProviderRejected,
     ProviderThrottled,
@@ -26,6 +27,7 @@ from backchat.services.calls import Calls
 from backchat.services.estimates import tokens_asked, tokens_said
 from backchat.services.ledger import Ledger
 from backchat.services.providers import Configured, Providers
+from backchat.services.usage_records import usage_between
 from backchat.testing.provider import ScriptedProvider, Step
 from nodes import SlowStore
 
@@ -46,7 +48,7 @@ class Desk:
         return await Calls(self.store, self.ledger).text(PAYER, purpose, asked, request, limit=limit, most=most)
 
     async def booked(self) -> list[UsageRecord]:
-        return [record async for record in self.ledger.records()]
+        return [record async for record in usage_between(self.store)]
 
     async def only(self) -> tuple[int, int, bool]:
         """Tokens in and out of the one record there is, and whether they are an estimate."""
@@ -108,14 +110,20 @@ async def test_a_record_is_there_before_the_model_is_asked() -> None:
     assert await here.only() == (5, 2, False)
 
 
-@pytest.mark.parametrize("error", [ProviderError("no"), ProviderRejected("no"), ProviderThrottled("no", retry_after=9)])
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(ProviderRejected("no"), ProviderThrottled("no", retry_after=9), ProviderCredentials("no")),
+        *(ProviderError("no connection", at_work=False), ProviderTimeout("no connection", at_work=False)),
+    ],
+)
 async def test_nothing_is_left_of_a_call_that_was_refused(error: ProviderError) -> None:
     here = desk(error)
     with pytest.raises(type(error)) as caught:
         await here.text()
     assert caught.value is error
     assert await here.booked() == []
-    assert (await here.ledger.spent_in("w")).total == 0
+    assert await here.ledger.total("workspace", "w") == 0
 
 
 @pytest.mark.parametrize(
@@ -127,6 +135,8 @@ async def test_nothing_is_left_of_a_call_that_was_refused(error: ProviderError) 
         ([UsageReport(Usage(50, 1)), "Blue sky " * 9, ProviderError("")], (50, tokens_said(["Blue sky " * 9]), True)),
         ([UsageReport(Usage(50, 0)), ProviderError("")], (50, 0, True)),
         ([ProviderTimeout("")], (ASKED, 0, True)),
+        ([ProviderError("")], (ASKED, 0, True)),
+        (["Blue sky", ProviderThrottled("")], (ASKED, tokens_said(["Blue sky"]), True)),
         ([RuntimeError("a provider that breaks its port")], (ASKED, 0, True)),
     ],
 )
@@ -250,7 +260,7 @@ async def test_a_call_whose_record_was_counted_meanwhile() -> None:
     gate.set()
     assert await asking == "Blue sky"
     for _ in range(2):
-        assert (await here.ledger.spent_in("w")).total == Decimal("0.000017")
+        assert await here.ledger.total("workspace", "w") == Decimal("0.000017")
         await here.ledger.count()
 
 

@@ -126,6 +126,7 @@ async def test_models_that_do_not_talk_are_left_out() -> None:
         "odd:whisper-1",
     ]
     assert found[3].context == 272_000
+    assert found[4].price is None
 
 
 async def test_claims_no_more_than_the_provider_is_configured_for() -> None:
@@ -327,7 +328,7 @@ def test_the_packaged_table() -> None:
     assert table["version"]
     assert "Permission is hereby granted, free of charge" in table["licence"]
     assert "Berri AI" in table["licence"]
-    fields = set(ModelInfo.__slots__) - {"name", "provider", "kind", "as_of"} | {"mode"}
+    fields = set(ModelInfo.__slots__) - {"name", "provider", "kind", "as_of"} | {"mode", "minute_price"}
     for key, row in table["models"].items():
         assert key == key.lower()
         assert key.count("/") >= 1

@@ -69,6 +69,7 @@ class Parents:
 
     store: Watched
     assistants: dict[str, Assistant] = field(default_factory=dict)
+    away: bool = False
 
     async def assistant(self, who: Identity, id: str) -> Assistant:
         record = await self.store.get("assistant", id)
@@ -76,7 +77,7 @@ class Parents:
 
     async def conversation(self, who: Identity, id: str, action: str = "read", /) -> Conversation:
         record = await self.store.get("conversation", id)
-        return owned(who, conversation_of(record) if record else None, "conversation")
+        return owned(who, conversation_of(record) if record and not self.away else None, "conversation")
 
 
 class Watched(MemoryStore):
@@ -158,6 +159,7 @@ async def opened(
             DocumentLimits(**limits),
             assistant_of=known.assistant,
             conversation_of=known.conversation,
+            required=lambda who, conversation, action: [],
             describe=describe,
             now=lambda: START + timedelta(seconds=next(ticks)),
             new_id=new_id,
@@ -182,7 +184,7 @@ async def test_a_document_is_kept_read_and_indexed(desk: Desk) -> None:
         "application/pdf",
         len(data),
     )
-    await desk.documents.ready(assistant="helper", conversation=None)
+    await desk.documents.ready(ANN, assistant="helper", conversation=None)
     document = await desk.documents.open(ANN, added.id)
     assert desk.statuses == ["pending", "processing", "indexed"]
     assert document.created_at < (document.started_at or START) < (document.completed_at or START)
@@ -297,7 +299,7 @@ async def test_media_are_kept_without_text(desk: Desk, name: str) -> None:
     document = await desk.add(name, png())
     assert (document.status, document.chunks, document.summary, document.problem) == ("indexed", 0, None, None)
     assert document.mime.partition("/")[0] in ("image", "audio", "video")
-    await desk.documents.ready(assistant="helper", conversation=None)
+    await desk.documents.ready(ANN, assistant="helper", conversation=None)
     assert await desk.documents.open(ANN, document.id) == document
 
 
@@ -378,13 +380,39 @@ async def test_an_embedder_that_fails_fails_the_document(desk: Desk) -> None:
     assert await desk.held() == {"document": 1, "blob": 1, "blob_chunk": 1}
 
 
+async def test_what_was_added_is_read_whether_its_owner_is_there_or_not(desk: Desk) -> None:
+    """Who has left the workspace may not open the conversation: the server reads on, for when they come back."""
+
+    async def described(image: ImageData, payer: Payer) -> str:
+        return f"{payer.workspace} has a cat"
+
+    async with opened(desk.store, "w2", describe=described) as other:
+        assistant = replace(other.parents.assistants["helper"], embedder="letters", version=1)
+        await desk.store.apply([assistant_put(assistant)])
+        record = await desk.store.get("conversation", "talk")
+        assert record is not None
+        await desk.store.apply([conversation_put(replace(conversation_of(record), workspace="team"))])
+        added = [await other.add(name, data, conversation="talk") for name, data in (("a.txt", b"A"), ("b.png", png()))]
+        other.parents.away = True
+        for document in added:
+            assert await other.jobs.settled([f"document {document.id}"], 30)
+        other.parents.away = False
+        for document in added:
+            read = await other.documents.open(ANN, document.id)
+            assert (read.status, read.problem, read.chunks) == ("indexed", None, 1)
+        assert (await other.held())["vectors"] == 2
+
+
 async def test_waiting_has_an_end() -> None:
     async with opened(wait=0.2, time_limit=60) as desk:
-        await desk.documents.ready(assistant="helper", conversation="talk")
+        await desk.documents.ready(ANN, assistant="helper", conversation="talk")
         await desk.add("slow.hang", b"/dev/null", conversation="talk")
-        await desk.documents.ready(assistant="other", conversation=None)
+        await desk.documents.ready(ANN, assistant="other", conversation=None)
         with pytest.raises(DocumentsPending, match=r"slow\.hang"):
-            await desk.documents.ready(assistant="other", conversation="talk")
+            await desk.documents.ready(ANN, assistant="other", conversation="talk")
+        with pytest.raises(DocumentsPending, match="documents are still being read; try again") as told:
+            await desk.documents.ready(BOB, assistant="other", conversation="talk")
+        assert "slow" not in str(told.value), "the names of files are their owner's"
 
 
 async def test_a_document_deleted_while_it_is_read() -> None:
@@ -393,7 +421,7 @@ async def test_a_document_deleted_while_it_is_read() -> None:
         await desk.store.reached["processing"].wait()
         await desk.documents.discard(ANN, document.id)
         assert await desk.held() == {}
-        await desk.documents.ready(assistant="helper", conversation=None)
+        await desk.documents.ready(ANN, assistant="helper", conversation=None)
         # Its place is free: the next one does not wait for the limit.
         assert (await desk.read("b.txt", b"Words.")).status == "indexed"
 
@@ -409,7 +437,7 @@ async def test_a_document_deleted_as_its_text_is_stored(desk: Desk) -> None:
 
     watched = desk.store
     watched.before = delete
-    await desk.documents.ready(assistant="helper", conversation=None)
+    await desk.documents.ready(ANN, assistant="helper", conversation=None)
     while desk.jobs._tasks:
         await asyncio.wait(list(desk.jobs._tasks.values()))
     assert await desk.held() == {}
@@ -550,7 +578,7 @@ async def test_the_next_start_reads_what_a_killed_server_left(caught: str) -> No
     assert record.doc["status"] == caught
     async with opened(store, "w2") as second:
         assert await second.jobs.adopt(await second.jobs.idle(), lambda worker: worker == "w1") == 1
-        await second.documents.ready(assistant="helper", conversation=None)
+        await second.documents.ready(ANN, assistant="helper", conversation=None)
         read = await second.documents.open(ANN, document.id)
         assert (read.status, read.chunks) == ("indexed", 1)
         assert await second.held() == {"document": 1, "chunk": 1, "vectors": 1, "blob": 1, "blob_chunk": 1}
@@ -572,7 +600,7 @@ async def test_a_file_that_takes_the_server_with_it_is_given_up() -> None:
             await asyncio.wait(tasks)
     async with opened(store, "w9") as desk:
         await desk.jobs.adopt(await desk.jobs.idle(), lambda worker: True)
-        await desk.documents.ready(assistant="helper", conversation=None)
+        await desk.documents.ready(ANN, assistant="helper", conversation=None)
         failed = await desk.documents.open(ANN, document.id)
         assert failed.status == "failed"
         assert failed.problem == "it could not be indexed: this was begun 3 times and never finished"
@@ -584,7 +612,7 @@ async def test_two_processes_over_one_store_read_a_document_once() -> None:
         document = await first.add("a.txt", b"Words. " * 1000)
         await store.reached["processing"].wait()
         assert await second.jobs.adopt(await second.jobs.idle(), lambda worker: worker == "w1") == 1
-        await second.documents.ready(assistant="helper", conversation=None)
+        await second.documents.ready(ANN, assistant="helper", conversation=None)
         while first.jobs._tasks or second.jobs._tasks:
             await asyncio.wait([*first.jobs._tasks.values(), *second.jobs._tasks.values()])
         read = await second.documents.open(ANN, document.id)

@@ -188,6 +188,13 @@ async def test_a_copy_has_ended_well_and_belongs_to_no_run(grove: Grove) -> None
         assert (copy.metadata, copy.model, copy.version) == ({"finish": "length"}, "m", 1)
 
 
+async def test_authors_stay_who_they_were_in_copies_of_the_owner_s(grove: Grove) -> None:
+    first, answer, second = drawn("U0\n  A1\n    U2")
+    await grove.plant([replace(first, author="ann"), answer, replace(second, author="bob")])
+    _, copies = await grove.forks.duplicate(ANN, "c")
+    assert [m.author for m in copies] == ["ann", None, "bob"]
+
+
 async def test_the_conversation_is_copied_with_its_settings(grove: Grove) -> None:
     settings = {
         "archived_at": BEGINNING,

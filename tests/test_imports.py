@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from backchat.domain.conversation import Conversation
 from backchat.domain.limits import Retention
 from backchat.domain.message import Foreign, Image, Message, Text
+from backchat.domain.workspace import personal_workspace
 from backchat.errors import StaleWrite
 from backchat.ports.importing import SourceConversation, SourceMessage
 from backchat.ports.storage import Change, Delete, Put, Query, Record
@@ -82,6 +83,8 @@ async def test_everything_of_a_source_is_kept(desk: Desk) -> None:
         source="product:abc",
         options={"endpoint": "openAI", "temperature": 0.5},
         metadata={"k": "v"},
+        workspace=personal_workspace("ann"),
+        link=kept.link,
         version=1,
     )
     assert q == Message(

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import FormData
 from marshmallow import fields
 
+from backchat.domain.identity import Identity
 from backchat.plugins import Plugins
 from backchat.ports.providers import Abilities
 from backchat.ports.storage import Query
@@ -155,7 +156,7 @@ async def anns_things(box: Box, ann: Mapping[str, str], provider: ScriptedProvid
     file = FormData()
     file.add_field("file", MARKER.encode() * 9, filename=f"{MARKER}.txt")
     document = await make(f"/threads/{thread}/documents", "document_id", data=file)
-    await box.services.documents.ready(assistant=assistant, conversation=thread)
+    await box.services.documents.ready(Identity(user=""), assistant=assistant, conversation=thread)
     link = await box.client.post(f"/api/share/{thread}", headers=ann, json={})
     share = (await link.json())["shareId"]
     first = (await (await box.client.get(f"/api/messages/{thread}", headers=ann)).json())[0]["messageId"]

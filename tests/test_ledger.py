@@ -36,6 +36,7 @@ from backchat.services.kinds import KINDS
 from backchat.services.ledger import Ledger, Spent
 from backchat.services.modeltable import model_table
 from backchat.services.providers import Configured, Providers
+from backchat.services.usage_records import Side, usage_between
 from backchat.testing.memory_store import MemoryStore
 from backchat.testing.provider import ScriptedProvider
 from nodes import SlowStore
@@ -130,6 +131,8 @@ async def at_hand() -> None:
         (Price(minute=Decimal("0.006")), Usage(), 0.5, "0.00005"),
         (Price(minute=Decimal("0.001")), Usage(), 1, "0.000016666667"),
         (Price(minute=Decimal(60)), Usage(1, 0), 1e300, "1e300"),
+        (Price(input=Decimal(6), minute=Decimal(1)), Usage(1000, 0), 60, "0.006"),
+        (Price(input=Decimal(6), minute=Decimal(1)), Usage(), 60, "1"),
     ],
 )
 def test_what_a_call_costs(price: Price, usage: Usage, seconds: float | None, dollars: str) -> None:
@@ -146,6 +149,21 @@ async def test_configured_prices_go_before_the_packaged_ones(at_hand: None) -> N
         own = ledger(use="openai", prices=prices)
         record = own.entry(PAYER, "reply", "local", "gpt-4o", Usage(10**6, 10**6))
         assert [record.cost, record.input_price, record.output_price] == [7, 7, 0]
+
+
+@pytest.mark.parametrize(
+    ("use", "model", "usage", "dollars"),
+    [
+        ("openai", "whisper-1", Usage(), "0.006"),
+        ("groq", "whisper-large-v3-turbo", Usage(), "0.000667"),
+        ("openai", "gpt-4o-transcribe", Usage(), "0.006"),
+        ("openai", "gpt-4o-transcribe", Usage(1000, 100), "0.0035"),
+        ("elsewhere", "whisper-1", Usage(), "0"),
+    ],
+)
+async def test_what_a_minute_of_sound_costs(at_hand: None, use: str, model: str, usage: Usage, dollars: str) -> None:
+    made = ledger(use=use, prices={})
+    assert made.entry(PAYER, "transcription", use, model, usage, seconds=60.0).cost == Decimal(dollars)
 
 
 async def test_a_model_without_a_price_counts_as_nothing_and_is_told_of_once(at_hand: None) -> None:
@@ -185,7 +203,7 @@ async def test_a_record_is_as_it_was_booked() -> None:
     first = made.entry(payer, "transcription", "local", "m", Usage(1, 2, 1, 1), seconds=1.5, estimated=True)
     second = made.entry(PAYER, "title", "gone", "unknown", Usage(3, 4))
     await made._store.apply([made.booked(second), made.booked(first)])
-    assert [r async for r in made.records()] == [replace(r, version=1) for r in (first, second)]
+    assert [r async for r in usage_between(made._store)] == [replace(r, version=1) for r in (first, second)]
     with pytest.raises(StaleWrite):
         await made._store.apply([made.booked(first)])
 
@@ -200,23 +218,23 @@ async def test_records_are_read_by_time(monkeypatch: pytest.MonkeyPatch) -> None
         clock.time += timedelta(seconds=1)
     await store.apply([made.booked(record) for record in reversed(records)])
     ids = [record.id for record in records]
-    assert [r.id async for r in made.records()] == ids
+    assert [r.id async for r in usage_between(store)] == ids
     since, until = BEGINNING + timedelta(seconds=7), BEGINNING + timedelta(seconds=103)
-    assert [r.id async for r in made.records(since=since, until=until)] == ids[7:103]
-    assert [r.id async for r in made.records(since=until)] == ids[103:]
-    assert [r.id async for r in made.records(until=since)] == ids[:7]
+    assert [r.id async for r in usage_between(store, since=since, until=until)] == ids[7:103]
+    assert [r.id async for r in usage_between(store, since=until)] == ids[103:]
+    assert [r.id async for r in usage_between(store, until=since)] == ids[:7]
 
 
 async def test_totals_of_a_user_are_over_workspaces_and_those_of_a_workspace_over_users() -> None:
-    made = ledger(per_user=Decimal(5), workspaces={"w": Decimal(9)})
+    made = ledger(per_user=Decimal(5))
     for user, workspace in (("ann", "w"), ("ann", "w"), ("ann", "v"), ("bob", "w")):
         await book(made, payer=Payer(user=user, workspace=workspace))
     for _ in range(2):
         assert await made.spent(ANN) == Spent(Decimal(3), Decimal(5))
         assert await made.spent(Identity(user="bob")) == Spent(Decimal(1), Decimal(5))
         assert await made.spent(Identity(user="w")) == Spent(Decimal(0), Decimal(5))
-        assert await made.spent_in("w") == Spent(Decimal(3), Decimal(9))
-        assert await made.spent_in("v") == Spent(Decimal(1), None)
+        assert await made.total("workspace", "w") == 3
+        assert await made.total("workspace", "v") == 1
         await made.count()
 
 
@@ -234,13 +252,13 @@ async def test_a_month_begins_at_midnight_utc() -> None:
         clock.time = datetime.fromisoformat(text)
         await book(monthly)
         assert (await monthly.spent(ANN)).total == month
-        assert (await ever.spent_in("w")).total == n
+        assert await ever.total("workspace", "w") == n
         if n == 2:
             await ever.count()
     for text, month in (("2026-01-15", 3), ("2026-02-28", 2), ("2026-03-01", 0), ("2025-02-01", 0)):
         clock.time = datetime.fromisoformat(f"{text}T00:00:00+00:00")
         for _ in range(2):
-            assert (await monthly.spent(ANN)).total == (await monthly.spent_in("w")).total == month
+            assert (await monthly.spent(ANN)).total == await monthly.total("workspace", "w") == month
             await ever.count()
     assert (await ever.spent(ANN)).total == 5
 
@@ -301,7 +319,7 @@ async def test_totals_are_exact_whoever_counts_when(
                 of_user = [r.cost for r in expected.values() if r.payer.user == name]
                 of_workspace = [r.cost for r in expected.values() if r.payer.workspace == name]
                 assert (await made.spent(Identity(user=name))).total == sum(of_user)
-                assert (await made.spent_in(name)).total == sum(of_workspace)
+                assert await made.total("workspace", name) == sum(of_workspace)
             await made.count()
         assert await uncounted(store) == 0
 
@@ -319,9 +337,10 @@ async def test_two_processes_count_on_one_file(tmp_path: Path) -> None:
         await asyncio.gather(talk(one), talk(other))
         await asyncio.gather(one.count(), other.count())
         each = 3 * sum(range(120)) * 2
-        for side, names in (("user", ("u0", "u1", "u2")), ("workspace", ("w0", "w1"))):
-            asked = [one.spent(Identity(user=n)) if side == "user" else other.spent_in(n) for n in names]
-            assert sum([s.total for s in await asyncio.gather(*asked)]) == Decimal(each).scaleb(-6)
+        sides: list[tuple[Side, Sequence[str]]] = [("user", ("u0", "u1", "u2")), ("workspace", ("w0", "w1"))]
+        for side, names in sides:
+            asked = [(one if side == "user" else other).total(side, n) for n in names]
+            assert sum(await asyncio.gather(*asked)) == Decimal(each).scaleb(-6)
         assert await uncounted(here) == 0
 
 
@@ -373,7 +392,7 @@ async def test_much_that_is_not_counted_is_counted_first(monkeypatch: pytest.Mon
     await made.check(PAYER)
     assert sum([query.limit for query in asked]) < 100
     assert (await made.spent(ANN)).total == 700
-    assert (await made.spent_in("w")).total == 1000
+    assert await made.total("workspace", "w") == 1000
 
 
 async def test_at_work_it_counts_by_itself_and_survives_a_store_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -488,11 +507,11 @@ async def test_settling(counted: bool, last: Usage | None) -> None:
     await made.settle(first, final)
     spent = 1 if last is None else 4
     for _ in range(2):
-        assert (await made.spent(ANN)).total == (await made.spent_in("w")).total == spent
+        assert (await made.spent(ANN)).total == await made.total("workspace", "w") == spent
         await made.count()
     clock.time = BEGINNING
     assert (await ledger(made._store, now=clock, period="month").spent(ANN)).total == spent
-    records = [r async for r in made.records()]
+    records = [r async for r in usage_between(made._store)]
     assert [(r.id, r.at, r.estimated) for r in records[1:]] == ([(first.id, BEGINNING, False)] if final else [])
 
 
@@ -500,7 +519,7 @@ async def test_settling_what_was_never_stored() -> None:
     made = ledger()
     first = made.entry(PAYER, "title", "local", "m", ONE_DOLLAR)
     await made.settle(first, None)
-    assert [r async for r in made.records()] == []
+    assert [r async for r in usage_between(made._store)] == []
     await made.settle(first, replace(first, cost=Decimal(5)))
     assert (await made.spent(ANN)).total == 5
 

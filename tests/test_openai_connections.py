@@ -50,19 +50,24 @@ def refused() -> Exception:
 
 
 @pytest.mark.parametrize(
-    ("failures", "posts", "error"),
+    ("failures", "posts", "error", "at_work"),
     [
-        ([refused()], 2, None),
-        ([aiohttp.ConnectionTimeoutError()], 2, None),
-        ([refused(), refused()], 2, ProviderError),
-        ([aiohttp.ConnectionTimeoutError(), aiohttp.ConnectionTimeoutError()], 2, ProviderTimeout),
-        ([aiohttp.ServerDisconnectedError()], 1, ProviderError),
-        ([aiohttp.SocketTimeoutError()], 1, ProviderTimeout),
-        ([OSError("10.0.0.1 is down")], 1, ProviderError),
+        ([refused()], 2, None, None),
+        ([aiohttp.ConnectionTimeoutError()], 2, None, None),
+        ([refused(), refused()], 2, ProviderError, False),
+        ([aiohttp.ConnectionTimeoutError(), aiohttp.ConnectionTimeoutError()], 2, ProviderTimeout, False),
+        ([aiohttp.ServerDisconnectedError()], 1, ProviderError, True),
+        ([aiohttp.SocketTimeoutError()], 1, ProviderTimeout, True),
+        ([OSError("10.0.0.1 is down")], 1, ProviderError, True),
     ],
 )
 async def test_tries_again_only_if_no_connection_was_made(
-    provider: OpenAIProvider, upstream: Upstream, failures: list[Exception], posts: int, error: type[Exception] | None
+    provider: OpenAIProvider,
+    upstream: Upstream,
+    failures: list[Exception],
+    posts: int,
+    error: type[Exception] | None,
+    at_work: bool | None,
 ) -> None:
     session = Session(provider._session, *failures)
     failing = OpenAIProvider(provider._settings, session)  # type: ignore[arg-type]
@@ -71,6 +76,7 @@ async def test_tries_again_only_if_no_connection_was_made(
     else:
         _, raised = await fail(failing)
         assert type(raised) is error
+        assert raised.at_work == at_work
         assert "10.0.0.1" not in str(raised)
     assert session.posts == posts
 

@@ -56,6 +56,7 @@ async def test_a_cut_connection(provider: OpenAIProvider, upstream: Upstream, st
     so_far, error = await fail(provider)
     assert so_far == kept
     assert type(error) is ProviderError
+    assert error.at_work
     assert len(upstream.bodies) == 1, "what may have been received must not be sent again"
     await healthy(provider, upstream)
 
@@ -74,6 +75,7 @@ async def test_a_hang(impatient: OpenAIProvider, upstream: Upstream, steps: list
     so_far, error = await fail(impatient)
     assert so_far == kept
     assert type(error) is ProviderTimeout
+    assert error.at_work
     await upstream.left.wait()
     await healthy(impatient, upstream)
 
@@ -185,6 +187,7 @@ async def test_a_status(provider: OpenAIProvider, upstream: Upstream, status: in
     upstream.play(body, status=status, headers={"Content-Type": "application/json", "Location": "http://127.0.0.1:1/"})
     _, error = await fail(provider)
     assert type(error) is kind
+    assert error.at_work == (kind is ProviderTimeout)
     assert ("the words of the service [key]" in str(error)) == (kind is ProviderRejected)
     await healthy(provider, upstream)
 

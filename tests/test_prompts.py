@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
+
+import pytest
 
 from backchat.domain.message import Foreign, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from backchat.services.trees import NewMessage
 from backchat.testing.provider import ScriptedProvider
+from backchat_openai.body import body
+from backchat_openai.settings import OPENAI, SettingsSchema
 from nodes import ANN, SlowStore, node
 
 
@@ -38,6 +43,67 @@ async def test_what_an_import_kept_and_a_service_would_refuse() -> None:
         ]
         kept = await one.services.trees.whole(ANN, first.conversation)
         assert [m.parts for m in kept[:5]] == [parts for _, parts in said]
+
+
+ASKED: list[tuple[Role, tuple[Part, ...]]] = [
+    ("user", (Text("Weather?"),)),
+    ("assistant", (Text("I look."), ToolCall("c1", "weather", "{}"), ToolCall("c2", "wind", "{}"))),
+    ("tool", (ToolResult("c1", "rain"),)),
+    ("tool", (ToolResult("c2", "storm"),)),
+    ("assistant", (Text("It rains."),)),
+    ("user", (Text("And there?"),)),
+    ("assistant", (ToolCall("c1", "weather", "{}"),)),
+    ("tool", (ToolResult("c1", "sun"),)),
+    ("assistant", (Text("The sun shines."),)),
+]
+FIRST, SECOND = {2: "c1", 3: "c2"}, {7: "c1"}
+
+
+@pytest.mark.parametrize(
+    ("deleted", "answered"),
+    [
+        ([], FIRST | SECOND),
+        ([1], SECOND),
+        ([2], {3: "c2"} | SECOND),
+        ([1, 2], SECOND),
+        ([6], FIRST),
+        ([5, 6], FIRST),
+        ([4, 5, 6], FIRST),
+        ([1, 6], {}),
+        ([2, 3, 6], {}),
+    ],
+)
+async def test_what_deleting_messages_leaves_of_a_call_and_its_result(
+    deleted: Sequence[int], answered: Mapping[int, str]
+) -> None:
+    """Services refuse a call without its result, and a result without its call."""
+    provider = ScriptedProvider(["ok"])
+    async with node(SlowStore(), provider) as one:
+        trees = one.services.trees
+        stored = [await trees.begin(ANN, NewMessage(parts=ASKED[0][1]), temporary=False, channel="web")]
+        id = stored[0].conversation
+        for role, parts in ASKED[1:]:
+            stored.append(await trees.put(ANN, id, NewMessage(role=role, parts=parts, parent=stored[-1].id)))
+        for n in deleted:
+            await trees.remove(ANN, id, stored[n].id, splice=True)
+        run = await one.say("More?", conversation=id)
+        await one.runs.result(ANN, run.id)
+        settings = SettingsSchema(OPENAI).load({"model": "m-1", "api_key": "sk-none"})
+        sent = body(provider.requests[0], settings)["messages"]
+    results = [(m["tool_call_id"], m["content"]) for m in sent if m["role"] == "tool"]
+    told = {2: "rain", 3: "storm", 7: "sun"}
+    assert results == [(call, told[n]) for n, call in answered.items()]
+    texts = [
+        part.text for n, (_, parts) in enumerate(ASKED) if n not in deleted for part in parts if type(part) is Text
+    ]
+    assert [m["content"] for m in sent if m["role"] != "tool" and m["content"]] == [*texts, "More?"]
+    open_calls: set[str] = set()
+    for message in sent:
+        if message["role"] == "tool":
+            open_calls.remove(message["tool_call_id"])
+        else:
+            assert not open_calls
+            open_calls = {c["id"] for c in message.get("tool_calls", [])}
 
 
 async def test_an_answer_whose_id_somebody_has_taken() -> None:

@@ -14,6 +14,7 @@ from backchat.domain.message import Message, Text
 from backchat.domain.workspace import Grant
 from backchat.errors import Forbidden, NotFound, NotOwned
 from backchat.ports.storage import Put
+from backchat.services import publishing
 from backchat.services.stored import conversation_of, conversation_put, message_put
 from nodes import Node, node
 from workspaces_made import ANN, BOB, CAT, EVE, PEOPLE, Racing, accounts, left, office, placed
@@ -53,6 +54,13 @@ async def test_on_and_off(one: Node, store: Racing) -> None:
         assert (await one.services.publishing.toggle(ANN, "c")).public is False
         assert await shown(one, link) is None
         assert await left(store, "public_link") == {}
+
+
+async def test_of_a_long_path_its_end(one: Node, store: Racing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "MOST", 2)
+    conversation = await placed(store, "c", "tea", "cake", "milk", workspace=await office(one))
+    await one.services.publishing.toggle(ANN, "c")
+    assert await shown(one, conversation.link) == ["cake", "milk"]
 
 
 async def test_only_the_active_path_and_only_users_and_models(one: Node, store: Racing) -> None:

@@ -21,6 +21,7 @@ from backchat.domain.identity import Identity
 from backchat.domain.limits import ImportLimits, Retention
 from backchat.domain.message import Foreign, Image, MessageStatus, Text
 from backchat.ports.storage import Query, Record, RecordStore
+from backchat.services.access import Access, by_table
 from backchat.services.bundles import ExportFormat
 from backchat.services.import_records import Import
 from backchat.services.imports import Imports
@@ -52,7 +53,10 @@ class Sides:
 def importing(store: RecordStore) -> Imports:
     ids = count(1)
     limits, retention = ImportLimits(), Retention(temporary=timedelta(days=1))
-    return Imports(store, [Backchat()], limits, retention, "w1", now=lambda: LATER, new_id=lambda: f"n{next(ids)}")
+    access = Access(store, by_table, lambda: LATER)
+    return Imports(
+        store, access, [Backchat()], limits, retention, "w1", now=lambda: LATER, new_id=lambda: f"n{next(ids)}"
+    )
 
 
 @pytest.fixture(params=["memory", "sqlite"])

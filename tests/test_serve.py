@@ -81,6 +81,7 @@ def test_keys_are_made_and_revoked_while_it_runs(tmp_path: Path) -> None:
         assert backchat("keys", "revoke", id, *server.place).returncode == 0
         assert server.ask("GET", "/api/chat/conversations", key=key)[0] == 401
         assert server.ask("GET", "/api/chat/conversations")[0] == 200
+        assert server.ask("GET", "/api/chat/conversations?q=" + "x" * 60_000)[0] == 200, "a long address"
 
 
 # ---- the end --------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from backchat.services.calls import Calls
 from backchat.services.ledger import Ledger
 from backchat.services.stored import conversation_of, conversation_put
 from backchat.services.titles import TOPIC, Titles, cleaned
+from backchat.services.usage_records import usage_between
 from backchat.testing.memory_store import MemoryStore
 from backchat.testing.provider import WEATHER, ScriptedProvider, Step
 from nodes import ANN, BOB, Node, SlowStore, calls_over, node
@@ -125,7 +126,7 @@ async def test_the_title_is_booked_on_the_user_who_asked() -> None:
     async with talk("Blue sky", UsageReport(Usage(9, 4)), model="tiny") as here:
         id = await here.named()
         (run,) = await here.store.find(Query(kind="run"))
-        (call,) = [u async for u in here.services.ledger.records() if u.purpose == "title"]
+        (call,) = [u async for u in usage_between(here.store) if u.purpose == "title"]
         payer = Payer(user="ann", workspace=personal_workspace("ann"), conversation=id, run=run.id)
         assert (call.payer, call.provider, call.model, call.usage) == (payer, "namer", "tiny", Usage(9, 4))
 
@@ -290,7 +291,7 @@ async def test_whoever_asks_waits_for_reply_and_title_without_asking_the_store(m
     async with talk(name, "Sky", speaker=ScriptedProvider([reply, "It scatters."]), store=store) as here:
         run = await here.say(ASKED)
         asking = asyncio.create_task(here.services.titles.title(ANN, run.conversation, 30))
-        await until(lambda: here.runs.live[run.id].log._waiting != [])
+        await until(lambda: bool(here.runs.live[run.id].log._waiting))
         await _still(store)
         assert not asking.done()
         reply.set()

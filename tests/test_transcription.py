@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -23,7 +23,7 @@ from backchat.errors import (
 )
 from backchat.ports.transcription import Transcript
 from backchat.services.transcriptions import BYTES_A_SECOND, Transcriptions
-from backchat.services.usage_records import USAGE
+from backchat.services.usage_records import USAGE, usage_between
 from backchat.testing.transcription import Chunks, ScriptedTranscriber, audio
 from nodes import ANN, BOB, SlowStore, node
 
@@ -38,7 +38,7 @@ def over(services: Any, engine: ScriptedTranscriber | None) -> Transcriptions:
 
 
 async def rows(services: Any) -> Sequence[Row]:
-    found = [r async for r in services.ledger.records()]
+    found = [r async for r in usage_between(services.transcriptions.store)]
     for r in found:
         assert (r.payer, r.purpose) == (Payer(user="ann", workspace=HOME), "transcription")
         assert (r.provider, r.model) == ("scripted", "scripted-1")
@@ -66,6 +66,7 @@ async def test_what_an_engine_says_of_it(made: Transcript, row: Row) -> None:
     [
         (ProviderError("x"), [(2.0, 0, True)]),
         (ProviderTimeout("x"), [(2.0, 0, True)]),
+        (ProviderError("x", at_work=False), []),
         (ProviderRejected("x"), []),
         (ProviderThrottled("x"), []),
         (ProviderCredentials("x"), []),
@@ -83,7 +84,7 @@ async def test_a_recording_that_breaks_off() -> None:
         services = over(one.services, ScriptedTranscriber())
         for steps, expected in (
             ([OSError("gone")], []),
-            ([DATA, OSError("gone")], [(2.0, 0, True)]),
+            ([DATA, OSError("gone")], []),
         ):
             with pytest.raises(OSError, match="gone"):
                 await services.transcribe(ANN, HOME, audio(*steps), 10 * len(DATA))
@@ -100,6 +101,30 @@ async def test_one_that_is_cancelled() -> None:
         with pytest.raises(asyncio.CancelledError):
             await call
         assert engine.open == 0
+        assert await rows(one.services) == [], "the engine has not got all of it"
+
+
+class Work(asyncio.Event):
+    """What an engine does with a recording that it has got."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+
+    async def wait(self) -> Literal[True]:
+        self.begun.set()
+        return await super().wait()
+
+
+async def test_one_that_is_cancelled_while_the_engine_works() -> None:
+    async with node(SlowStore()) as one:
+        work = Work()
+        engine = ScriptedTranscriber(work)
+        call = asyncio.create_task(over(one.services, engine).transcribe(ANN, HOME, audio(DATA)))
+        await work.begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
         assert await rows(one.services) == [(2.0, 0, True)]
 
 

@@ -304,6 +304,19 @@ async def test_children_can_be_given_the_parent_of_what_is_removed(grove: Grove,
     assert {m.id: m.text for m in whole} == {id: text for id, text in texts.items() if id != removed}
 
 
+@pytest.mark.parametrize("order", [("U0", "A1b"), ("A1b", "U0")])
+async def test_what_was_put_aside_stays_aside_when_all_that_is_shown_is_spliced_out(
+    grove: Grove, order: Sequence[str]
+) -> None:
+    await grove.plant(drawn("U0\n  A1\n  A1b"), leaf="A1b")
+    for removed in order:
+        await grove.trees.remove(ANN, "c", removed, splice=True)
+    assert list(await grove.conversations.whole(ANN, "c")) == []
+    assert [m.id for m in await grove.trees.whole(ANN, "c")] == ["A1"]
+    said = await grove.trees.put(ANN, "c", NewMessage(parts=(Text("hello"),)))
+    assert [m.id for m in await grove.conversations.whole(ANN, "c")] == [said.id]
+
+
 async def test_children_beyond_a_page_are_given_the_parent_too_in_one_batch() -> None:
     store = CountingStore()
     grove = Grove(store)

@@ -13,7 +13,15 @@ from backchat.domain.message import Reasoning, Text, ToolCall, ToolResult, Usage
 from backchat.domain.run import ReasoningDelta, Run
 from backchat.domain.usage import Credits, Price
 from backchat.domain.workspace import personal_workspace
-from backchat.errors import Cancelled, InsufficientCredits, ProviderError
+from backchat.errors import (
+    Cancelled,
+    InsufficientCredits,
+    ProviderCredentials,
+    ProviderError,
+    ProviderRejected,
+    ProviderThrottled,
+    ProviderTimeout,
+)
 from backchat.ports.providers import (
     Citation,
     Finish,
@@ -147,7 +155,7 @@ async def test_given_up_before_the_first_word(store: SlowStore) -> None:
 
 
 async def test_refused_calls_cost_nothing_and_others_count_in_a_fallback(store: SlowStore) -> None:
-    down = ScriptedProvider([ProviderError("refused")], name="down")
+    down = ScriptedProvider([ProviderError("no connection", at_work=False)], name="down")
     charged = ScriptedProvider([UsageReport(Usage(9, 0)), ProviderError("down")], name="charged", model="c")
     spare = ScriptedProvider(["spare", UsageReport(Usage(4, 4))], name="spare", model="s")
     async with node(store, down, charged, spare) as one:
@@ -161,6 +169,28 @@ async def test_refused_calls_cost_nothing_and_others_count_in_a_fallback(store: 
     async with node(other := SlowStore(), down) as one:
         await finished(one, await one.say("hi"))
         assert await other.count(Query(kind="usage")) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ProviderTimeout("late"), [(Usage(3, 0), True)]),
+        (ProviderTimeout("no connection", at_work=False), []),
+        (ProviderError("connection lost"), [(Usage(3, 0), True)]),
+        (RuntimeError("a provider that breaks its port"), [(Usage(3, 0), True)]),
+        (ProviderRejected("no"), []),
+        (ProviderThrottled("no"), []),
+        (ProviderCredentials("no"), []),
+    ],
+)
+async def test_what_broke_before_the_first_word_is_paid_for_if_the_provider_was_at_work(
+    store: SlowStore, error: Exception, expected: list[tuple[Usage, bool]]
+) -> None:
+    async with node(store, ScriptedProvider([error])) as one:
+        run = await one.say(TEN)
+        await finished(one, run)
+        assert await booked(one) == expected
+        assert await one.texts(run.conversation) == [("user", TEN, "complete")]
 
 
 async def test_corrections_and_a_pause(store: SlowStore) -> None:

@@ -210,4 +210,7 @@ async def test_pages_of_other_origins(serve: Serve, origins: list[str], origin: 
     for response in (preflight, answer, refused):
         assert response.headers.get("Access-Control-Allow-Origin") == allowed
     if allowed is not None:
-        assert "X-API-Key" in preflight.headers["Access-Control-Allow-Headers"]
+        taken = preflight.headers["Access-Control-Allow-Headers"].split(", ")
+        assert {"Authorization", "Prefer", "X-API-Key"} <= set(taken)
+        shown = answer.headers["Access-Control-Expose-Headers"].split(", ")
+        assert {"Location", "Preference-Applied", "Retry-After", "X-Request-ID"} <= set(shown)

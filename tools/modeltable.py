@@ -57,6 +57,7 @@ PRICES = {
     "image_price": "input_cost_per_image_token",
     "output_price": "output_cost_per_token",
 }
+SOUND = "input_cost_per_second"
 COUNTS = {"context": "max_input_tokens", "output": "max_output_tokens", "dimensions": "output_vector_size"}
 
 
@@ -77,6 +78,8 @@ def _row(entry: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if mode == "embedding":
         return {"mode": mode, **_numbers(entry)}
+    if mode == "audio_transcription":  # only for what it costs
+        return {"mode": mode, **{name: number for name, number in _numbers(entry).items() if name not in COUNTS}}
     row = {**_numbers(entry), **{flag: True for flag, theirs in FLAGS.items() if entry.get(theirs) is True}}
     if "image" in entry.get("supported_output_modalities", ()):
         row["image_output"] = True
@@ -89,10 +92,12 @@ def _row(entry: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:
-    """Tokens, and prices in US dollars for a million tokens."""
+    """Tokens, and prices in US dollars for a million tokens or a minute of sound."""
     counts = {ours: entry[theirs] for ours, theirs in COUNTS.items() if type(entry.get(theirs)) is int}
     prices = {ours: entry[theirs] for ours, theirs in PRICES.items() if isinstance(entry.get(theirs), int | float)}
-    return {**counts, **{ours: round(each * 1_000_000, 6) for ours, each in prices.items()}}
+    millions = {ours: round(each * 1_000_000, 6) for ours, each in prices.items()}
+    sound = entry.get(SOUND) if entry["mode"] == "audio_transcription" else None
+    return {**counts, **millions, **({"minute_price": round(sound * 60, 6)} if sound is not None else {})}
 
 
 def main() -> None:

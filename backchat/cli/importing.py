@@ -18,6 +18,7 @@ from backchat.cli.installation import Installation, installation_options
 from backchat.cli.tables import show
 from backchat.config import Config
 from backchat.domain.identity import Identity
+from backchat.services.access import Access
 from backchat.services.accounts import Accounts
 from backchat.services.import_records import Import
 from backchat.services.imports import Imports
@@ -74,7 +75,8 @@ async def _import(config: Config, name: str, sources: Sequence[Path]) -> list[tu
         user = await Accounts(store, now=now, new_id=new_id).user_by_name(name)
         if user is None:
             raise click.ClickException(f"there is no user called {name!r} in this storage (see --data and --config)")
-        imports = Imports(store, config.importers, limits, config.retention, new_id(), now=now, new_id=new_id)
+        access = Access(store, config.authorize, now)
+        imports = Imports(store, access, config.importers, limits, config.retention, new_id(), now=now, new_id=new_id)
         async with imports:
             with _bar() as bar:
                 who = Identity(user=user.id)

@@ -17,6 +17,7 @@ from backchat.cli.signals import Stop
 from backchat.config import Config
 from backchat.services.container import Services
 from backchat.web.keys import SERVICES, STREAMS
+from backchat.web.lines import LONGEST_LINE
 
 log = structlog.get_logger(source="backchat.server")
 BACKLOG = 4096
@@ -52,7 +53,9 @@ async def serve(app: web.Application, config: Config, listening: Listening, *, s
     """
     stop = Stop()
     # A client that leaves cancels nothing (handler_cancellation is off): replies are the server's own.
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=CLOSING)
+    runner = web.AppRunner(
+        app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=CLOSING, max_line_size=LONGEST_LINE
+    )
     host, port = config.server.host, config.server.port
     try:
         await runner.setup()

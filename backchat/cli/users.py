@@ -71,7 +71,8 @@ def delete(name: str, by_id: bool, yes: bool, file: Path | None, data: Path) -> 
 
     It works beside a running server, whose writes wait at the end, about a second for 50 MB. Copies that were made
     elsewhere, such as backups, are not touched. With --id it also deletes what belongs to nobody's account, and what
-    requests that were under way have stored since the account was deleted.
+    requests that were under way have stored since the account was deleted. What was said in conversations of others
+    stays in them.
     """
     installation = Installation(file, data)
 

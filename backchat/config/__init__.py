@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backchat.config.load import load_config
 from backchat.config.opening import opened
-from backchat.config.sections import Config, RepliesSettings, Selected, ServerSettings
+from backchat.config.replies import RepliesSettings
+from backchat.config.sections import Config, Selected, ServerSettings
 
 __all__ = ["Config", "RepliesSettings", "Selected", "ServerSettings", "load_config", "opened"]

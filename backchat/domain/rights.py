@@ -38,8 +38,12 @@ Action = Literal[
 
 RIGHTS: Mapping[Action, frozenset[Standing]] = {
     # on conversations
-    "read": frozenset({"owner", "edit", "view"}),  # it, its messages and replies; exports and copies of one's own
-    "say": frozenset({"owner", "edit"}),  # messages, answers made again, tool outputs; stop a reply
+    # It, its messages and replies, with the names of files that grounded these. Exports and copies too, without what is
+    # the owner's: settings, tags, metadata (``backchat.services.for_readers``). Never their memories, nor their files.
+    "read": frozenset({"owner", "edit", "view"}),
+    # Messages, answers made again, tool outputs; stop a reply. Replies are grounded in the documents of the owner, of
+    # this conversation and of its assistant, whoever asks; in their memories only when they ask themselves.
+    "say": frozenset({"owner", "edit"}),
     "annotate": frozenset({"owner", "edit"}),  # feedback on a message
     "withdraw": frozenset({"owner", "edit"}),  # delete or reword what oneself has said
     "rewrite": frozenset({"owner"}),  # store, reword and delete any message

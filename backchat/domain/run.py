@@ -130,7 +130,7 @@ RunEvent = (
 class Run:
     """One reply.
 
-    author    the user who asked for it;  workspace  the id of the conversation's: together, who pays
+    author    the user who asked for the part that it is in;  workspace  the id of the conversation's: these pay
     input     id of the user's message, and ``seq`` its seq;  answer  the id that the answer has or will have
     parent    the message that the answer follows: the input, or the last of the tool outputs
     provider  name of the configured provider that answers (the last one tried, after a fallback)
@@ -139,7 +139,8 @@ class Run:
     began     number of the last event before the part that it is in, or was in when it ended or paused
     usage     of all its provider calls together
     worker    id of the server process that works on it
-    again     it makes an answer anew: only when it has completed is it the end of the active path
+    again     it makes an answer anew: the end of the active path when it began, whose place it takes once it has
+              completed, if the path still ends there; None for any other
     expires_at  until when an ended run's events can be replayed; None while it runs and once they are gone
     """
 
@@ -158,7 +159,7 @@ class Run:
     created_at: datetime
     recipe: Recipe
     status: RunStatus = "running"
-    again: bool = False
+    again: str | None = None
     position: int = 0
     began: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)

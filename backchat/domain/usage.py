@@ -71,7 +71,10 @@ class Price:
     minute: Decimal = Decimal(0)
 
     def cost(self, usage: Usage, seconds: float | None = None) -> Decimal:
-        """US dollars, exact. Cached tokens cost as much as the other ones that went in unless they have a price."""
+        """US dollars, exact. Cached tokens cost as much as the other ones that went in unless they have a price.
+
+        Sound that was counted in tokens which have a price is not paid for by its length as well.
+        """
         cached = min(usage.cached_tokens, usage.input_tokens)
         tokens = total(
             [
@@ -81,7 +84,7 @@ class Price:
             ]
         )
         sound = Decimal(0)
-        if seconds is not None:
+        if seconds is not None and not tokens:
             minutes = _SOUND.divide(Decimal(str(seconds)), Decimal(60))
             sound = _SOUND.quantize(_SOUND.multiply(self.minute, minutes), _SOUND_PLACE)
         return total([_EXACT.scaleb(tokens, -6), sound])

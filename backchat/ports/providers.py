@@ -120,7 +120,9 @@ class LLMProvider(Protocol):
         """Ask the model; a tool call is yielded whole, once its arguments are complete.
 
         Raises ``ProviderError`` or one of its subclasses, at any point, and nothing else. No message, key or URL with a
-        key is in it. Closing the generator ends the upstream request.
+        key is in it. If nothing has come before it, the prompt is booked as paid for, unless ``at_work`` is False: so
+        it is for what the service refused; say it of what never reached the service as well. Closing the generator ends
+        the upstream request.
         """
         ...
 

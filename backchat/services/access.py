@@ -11,7 +11,7 @@ from backchat.domain.identity import Identity
 from backchat.domain.rights import Action, Role, Standing, allowed
 from backchat.domain.workspace import Workspace, personal_workspace
 from backchat.errors import Forbidden, NotFound, NotOwned
-from backchat.ports.storage import Condition, Query, RecordStore
+from backchat.ports.storage import Change, Condition, Query, RecordStore, Require
 from backchat.services.deadlines import over
 from backchat.services.paging import all_found
 from backchat.services.stored import CONVERSATION, conversation_of
@@ -74,6 +74,23 @@ class Access:
             raise Forbidden("you may not do this in a conversation that is shared with you")
         raise NotOwned("conversation not found")
 
+    def required(self, who: Identity, conversation: Conversation, action: Action) -> list[Change]:
+        """What keeps a batch from being stored once the caller has left the workspace of the conversation.
+
+        For whoever was let do this a moment ago, and now writes. After that StaleWrite they are let do it no more.
+        Nothing where nobody's membership lets the caller in: in their own personal workspace, and where a plugin lets
+        strangers do this.
+        """
+        if self._authorize(who, action, "stranger", conversation):
+            return []
+        return self.required_in(who, conversation.home)
+
+    def required_in(self, who: Identity, workspace: str) -> list[Change]:
+        """The same for a workspace that the caller is a member of. With its workspace goes a membership, too."""
+        if workspace == personal_workspace(who.user):
+            return []
+        return [Require(MEMBERSHIP.name, member_id(workspace, who.user))]
+
     async def require_in(self, who: Identity, action: Action, workspace: Workspace | None) -> Workspace:
         """The workspace. Raises NotFound for one that the caller may not enter, else Forbidden."""
         if workspace is None:
@@ -101,7 +118,7 @@ class Access:
     async def role(self, workspace: str, user: str) -> Role | None:
         """What a user is in a workspace; None for who is not a member."""
         if workspace == personal_workspace(user):
-            return "owner"
+            return "owner"  # of nobody else ever: see ``departing``
         record = await self._store.get(MEMBERSHIP.name, member_id(workspace, user))
         role: Role | None = record.doc["role"] if record is not None else None
         return role

@@ -21,6 +21,7 @@ from backchat.services.paging import all_found
 from backchat.services.passwords import Passwords
 from backchat.services.retrying import retrying
 from backchat.services.session_records import SESSION
+from backchat.services.storable import askable
 
 NAME_MAX = 100
 EMAIL_MAX = 254
@@ -264,7 +265,7 @@ class Accounts:
 
     async def _found(self, field: str, value: str) -> Record | None:
         wanted = folded(value)
-        if not wanted.isprintable():  # nobody has it, and a store need not be able to ask for it
+        if not askable(wanted):
             return None
         found = await self._store.find(Query(kind="user", where=((field, (wanted,)),), limit=1))
         return found[0] if found else None

@@ -54,8 +54,8 @@ class Answering:
 
         Its usage is what its provider reported, if it came to its end. Otherwise it is estimated, by length: a report
         that came before the rest is right about the prompt, and the larger of it and of what came for the output. A
-        call of which nothing came was either refused, and costs nothing, or given up by this side while its provider
-        worked on it: services bill the prompt then.
+        call of which nothing came was given up, by this side or on the way, while its provider may have worked on it:
+        services bill the prompt then. Of one that cost nothing, ``refused`` was told before.
         """
         if self.asked is None:
             return
@@ -77,5 +77,5 @@ class Answering:
         self.unlogged = ended
 
     def refused(self) -> None:
-        """The current call failed before anything came of it: there was none."""
+        """The current call costs nothing: there was none."""
         self.asked = None

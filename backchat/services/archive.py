@@ -10,7 +10,7 @@ from typing import Literal
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.errors import InvalidInput
-from backchat.ports.storage import Condition, Query, Record, RecordStore, Scalar
+from backchat.ports.storage import Change, Condition, Query, Record, RecordStore, Scalar
 from backchat.services.conversations import Conversations
 from backchat.services.deadlines import living
 from backchat.services.list_search import searched
@@ -105,16 +105,20 @@ class Archive:
         """Archive every conversation that is not, with one time for all; returns how many."""
         now, count = self.now(), 0
         # Least active first: one in which something is said meanwhile moves on, to where it is met again.
-        query = replace(self._query(who, await self._reach(who), Wanted(descending=False)), limit=BATCH)
+        place: tuple[Scalar, ...] | None = None
 
         async def attempt() -> Sequence[Record]:
+            reach = await self._reach(who)  # what was stale may be that the caller has left
+            query = replace(self._query(who, reach, Wanted(descending=False)), limit=BATCH, after=place)
             page = await self.store.find(query)
-            await self.store.apply([conversation_put(replace(conversation_of(r), archived_at=now)) for r in page])
+            there = [conversation_of(record) for record in page]
+            puts = [conversation_put(replace(c, archived_at=now)) for c in there]
+            await self.store.apply([*puts, *self._members(who, there)])
             return page
 
         while page := await retrying(attempt):
             count += len(page)
-            query = replace(query, after=(*[page[-1].doc[f] for f in query.order], page[-1].id))
+            place = (*[page[-1].doc[field] for field in _FIELDS["updated"]], page[-1].id)
         return count
 
     async def pin(self, who: Identity, id: str, pinned: bool) -> Conversation:
@@ -126,7 +130,8 @@ class Archive:
             changed = change(conversation)
             if changed == conversation:
                 return conversation
-            await self.store.apply([conversation_put(changed)])
+            member = self.conversations.access.required(who, changed, "update")
+            await self.store.apply([conversation_put(changed), *member])
             return replace(changed, version=changed.version + 1)
 
         return await retrying(attempt)
@@ -141,18 +146,23 @@ class Archive:
         """
         gone: list[Conversation] = []
         now = self.now()
-        where = (("owner", (who.user,)), await self._reach(who))
-        own = Query(kind=CONVERSATION.name, where=where, order=("updated",), limit=BATCH)
 
         async def attempt() -> Sequence[Conversation]:
+            where = (("owner", (who.user,)), await self._reach(who))
+            own = Query(kind=CONVERSATION.name, where=where, order=("updated",), limit=BATCH)
             page = await self._idle(own)
             if page:
-                await self.conversations.erase(page)
+                await self.conversations.erase(page, self._members(who, page))
             return page
 
         while page := await retrying(attempt):
             gone += [c for c in page if c.expires_at is None or c.expires_at >= now]
         return gone
+
+    def _members(self, who: Identity, conversations: Sequence[Conversation]) -> list[Change]:
+        """What keeps a batch from being stored once the caller has left one of the workspaces that these are in."""
+        homes = sorted({c.home for c in conversations})
+        return [change for home in homes for change in self.conversations.access.required_in(who, home)]
 
     async def _idle(self, query: Query) -> Sequence[Conversation]:
         """The conversations that a query finds, after all runs on them are cancelled."""

@@ -127,6 +127,7 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
         parts.limits,
         assistant_of=assistants.open,
         conversation_of=conversations.open,
+        required=access.required,
         describe=describer(parts.providers, calls),
         now=now,
         new_id=new_id,
@@ -179,7 +180,9 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
         exports=Exports(store=store, conversations=conversations, now=now),
         forks=forks,
         grants=Grants(store=store, access=access, accounts=accounts, conversations=conversations, now=now),
-        imports=Imports(store, parts.importers, parts.imports, parts.retention, runs.worker, now=now, new_id=new_id),
+        imports=Imports(
+            store, access, parts.importers, parts.imports, parts.retention, runs.worker, now=now, new_id=new_id
+        ),
         ledger=ledger,
         memories=memories,
         providers=parts.providers,

@@ -7,21 +7,27 @@ of a run whose process died is booked.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+
+import structlog
 
 from backchat.domain.message import Image, Usage
 from backchat.domain.run import CallEnded, MemoriesRecalled, Run
 from backchat.domain.usage import Payer
 from backchat.ports.memory import MemoryStrategy
-from backchat.ports.providers import Abilities, Citation, ModelRequest
-from backchat.ports.storage import Change, RecordStore
+from backchat.ports.providers import Abilities, Citation, ModelRequest, PromptMessage
+from backchat.ports.storage import Put, RecordStore
 from backchat.services.estimates import tokens_asked, tokens_of
 from backchat.services.ledger import Ledger
 from backchat.services.paths import Path
 from backchat.services.prompts import prompt_messages
 from backchat.services.said import Said
 
+log = structlog.get_logger(source=__name__)
+PATIENCE = 10.0
+"""Seconds that finding what a model was shown may take."""
 _BLIND = Abilities(vision=False)
 
 
@@ -29,11 +35,16 @@ def payer_of(run: Run) -> Payer:
     return Payer(user=run.author, workspace=run.workspace, conversation=run.conversation, run=run.id)
 
 
-def booking(ledger: Ledger, run: Run, call: CallEnded, number: int) -> Change:
+def booking(ledger: Ledger, run: Run, call: CallEnded, number: int) -> Put:
     """The record of a call, by its number in this part of the run, from 1: none is booked twice."""
     id = f"{run.id}.{run.began}.{number}"
     entry = ledger.entry(payer_of(run), "reply", call.provider, call.model, call.usage, id=id, estimated=call.estimated)
     return ledger.booked(entry)
+
+
+async def unbooked(store: RecordStore, booked: Sequence[Put]) -> list[Put]:
+    """Those that are not in the store yet: what another process has booked of the same call is left as it is."""
+    return [put for put in booked if await store.get(put.kind, put.id) is None]
 
 
 async def cut_off(
@@ -43,19 +54,30 @@ async def cut_off(
 
     A process spends its time waiting for the model, or for tools. So one whose log does not say that tools were at
     work was making a call, even if nothing had come of it; the service has read the prompt then. Of what grounded the
-    answer, the memories are in its log; passages are not, and are not counted.
+    answer, the memories are in its log; passages are not, and are not counted. Nor are the messages before it if the
+    memory strategy fails, or takes too long.
     """
     step = said.current
     if step is None and said.steps and len(said.steps[-1].answers) < len(said.steps[-1].calls):
         return None
-    past = await memory.select(Path(store, run.conversation, run.parent))
-    seen = [replace(m, parts=tuple([p for p in m.parts if type(p) is not Image])) for m in past]
     earlier = [m for s in said.steps if s is not step for m in s.prompt()]
     request = ModelRequest(
-        messages=[*await prompt_messages(store, seen, _BLIND), *earlier],
+        messages=[*await _shown(store, memory, run), *earlier],
         system=run.recipe.system,
         citations=[Citation("memory", m.content) for e in recalled for m in e.memories],
     )
     usage = Usage(tokens_asked(request), tokens_of(step.characters) if step is not None else 0)
     last = said.calls[-1] if said.calls else None
     return CallEnded(last.provider if last else run.provider, last.model if last else run.model, usage, True)
+
+
+async def _shown(store: RecordStore, memory: MemoryStrategy, run: Run) -> Sequence[PromptMessage]:
+    """The stored messages that the model saw, without images; none if that cannot be told."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            past = await memory.select(Path(store, run.conversation, run.parent))
+            seen = [replace(m, parts=tuple([p for p in m.parts if type(p) is not Image])) for m in past]
+            return await prompt_messages(store, seen, _BLIND)
+    except Exception:  # a plugin's, as a rule: the end of the run does not wait for it to be mended
+        log.exception("run.prompt_not_counted", run=run.id)
+        return []

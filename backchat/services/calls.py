@@ -14,7 +14,7 @@ from backchat.domain.usage import Payer, UsageRecord
 from backchat.errors import ProviderError, ProviderTimeout
 from backchat.ports.providers import ModelRequest, ProviderEvent, UsageReport
 from backchat.ports.storage import RecordStore
-from backchat.services.estimates import tokens_asked, tokens_said
+from backchat.services.estimates import costs_nothing, tokens_asked, tokens_said
 from backchat.services.finishing import through
 from backchat.services.ledger import Ledger
 from backchat.services.providers import Configured
@@ -78,7 +78,7 @@ class Calls:
         """What the model says, of ``most`` characters and in ``limit`` seconds.
 
         A record with what the call must cost at least is stored before it, and replaced after it: also if it fails, is
-        cancelled, or the server is killed. Nothing is left of it if the provider refuses before it says anything.
+        cancelled, or the server is killed. Nothing is left of it if the provider refuses it or is not reached.
 
         Raises InsufficientCredits, and ``ProviderError``, ``ProviderTimeout`` for one that takes longer or does not
         end.
@@ -100,10 +100,8 @@ class Calls:
             answer.complete = True
         except TimeoutError:
             raise ProviderTimeout(late) from None
-        except ProviderTimeout:
-            raise  # it may have been at work, as far as anybody knows
-        except ProviderError:
-            refused = not answer.said and answer.usage is None
+        except ProviderError as error:
+            refused = not answer.said and answer.usage is None and costs_nothing(error)
             raise
         finally:
             await through(self.ledger.settle(first, None if refused else self._last(first, answer)))

@@ -201,7 +201,7 @@ def _models(configured: Configured, listed: Sequence[str], table: ModelTable) ->
 def _info(configured: Configured, name: str, known: Mapping[str, Any], table: ModelTable) -> ModelInfo:
     """A model can do what its provider is configured for, unless the table knows better."""
     abilities = configured.provider.abilities
-    known = {name: value for name, value in known.items() if name != "mode"}
+    known = {name: value for name, value in known.items() if name not in ("mode", "minute_price")}
     can = {
         what: getattr(abilities, what) and (not known or known.get(what, False))
         for what in ("tools", "vision", "reasoning")

@@ -119,7 +119,8 @@ class Conversations:
             if await self.store.get(ASSISTANT.name, assistant) is None:
                 raise NotFound("assistant not found")
             conversation = replace(conversation, assistant=assistant)
-            await self.store.apply([conversation_put(conversation), *required(assistant)])
+            member = self.access.required(who, conversation, "update")
+            await self.store.apply([conversation_put(conversation), *required(assistant), *member])
             return replace(conversation, version=conversation.version + 1)
 
         return await retrying(attempt)
@@ -136,7 +137,8 @@ class Conversations:
             conversation = await self.open(who, id, "update")
             now = max(self.now(), conversation.updated_at)
             conversation = replace(conversation, title=given_title(title), updated_at=now)
-            await self.store.apply([conversation_put(conversation)])
+            member = self.access.required(who, conversation, "update")
+            await self.store.apply([conversation_put(conversation), *member])
             return replace(conversation, version=conversation.version + 1)
 
         return await retrying(attempt)
@@ -149,7 +151,8 @@ class Conversations:
 
         async def attempt() -> None:
             await self.stop(await self.open(who, id, "delete"))
-            await self.erase([await self.open(who, id, "delete")])
+            conversation = await self.open(who, id, "delete")
+            await self.erase([conversation], self.access.required(who, conversation, "delete"))
 
         await self.expire(id)
         await retrying(attempt)
@@ -179,14 +182,15 @@ class Conversations:
 
         return await retrying(attempt)
 
-    async def erase(self, conversations: Sequence[Conversation]) -> None:
+    async def erase(self, conversations: Sequence[Conversation], needed: Sequence[Change] = ()) -> None:
         """Delete conversations of one owner with everything that belongs to them; no run is active on them.
 
-        Raises StaleWrite when anything was written to one of them meanwhile.
+        ``needed`` is what whoever asked for it requires. Raises StaleWrite when anything was written to one of them
+        meanwhile.
         """
         for conversation in await being_read(self.store, conversations):
             await self.unread(conversation.id)
-        await self.store.apply(await erasure(self.store, conversations))
+        await self.store.apply([*await erasure(self.store, conversations), *needed])
 
     async def truncate(self, who: Identity, id: str, keep: int) -> tuple[int, int]:
         """Keep the ``keep`` newest messages and delete the others; returns how many were kept and deleted.
@@ -214,7 +218,8 @@ class Conversations:
                 characters=characters,
                 leaf=leaf or (kept[-1].id if kept else None),
             )
-            await self.store.apply([conversation_put(changed), *await belongings(self.store, [id], cut)])
+            member = self.access.required(who, conversation, "rewrite")
+            await self.store.apply([conversation_put(changed), *await belongings(self.store, [id], cut), *member])
             return len(kept), conversation.messages - len(kept)
 
         return await retrying(attempt)

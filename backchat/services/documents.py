@@ -17,7 +17,7 @@ from backchat.domain.limits import DocumentLimits
 from backchat.domain.rights import Action
 from backchat.errors import DocumentsPending, InvalidInput, NotFound, TooLarge
 from backchat.ports.extraction import Extractor
-from backchat.ports.storage import Change, Delete, Put, RecordStore, Require
+from backchat.ports.storage import Change, Delete, RecordStore, Require
 from backchat.services import blobs
 from backchat.services.access import owned
 from backchat.services.assistant_records import assistant_put
@@ -42,6 +42,10 @@ class ConversationOf(Protocol):
     async def __call__(self, who: Identity, id: str, action: Action = "read", /) -> Conversation: ...
 
 
+Required = Callable[[Identity, Conversation, Action], Sequence[Change]]
+"""``Access.required``."""
+
+
 class Documents:
     """``extractors`` by the ends of file names, as ``by_suffix`` gives them.
 
@@ -58,13 +62,14 @@ class Documents:
         *,
         assistant_of: AssistantOf,
         conversation_of: ConversationOf,
+        required: Required,
         describe: Describe | None,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
         self._store, self._jobs, self._retrieval, self._limits = store, jobs, retrieval, limits
         self._extractors = extractors
-        self._assistant_of, self._conversation_of = assistant_of, conversation_of
+        self._assistant_of, self._conversation_of, self._required = assistant_of, conversation_of, required
         self._sees = describe is not None
         self._now, self._new_id = now, new_id
         self._adding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -73,7 +78,6 @@ class Documents:
             extraction=Extraction(self._extractors, limits),
             retrieval=retrieval,
             assistant_of=assistant_of,
-            conversation_of=conversation_of,
             describe=describe,
             now=now,
         )
@@ -99,7 +103,7 @@ class Documents:
         Raises NotFound, Forbidden, TooLarge, and InvalidInput for a file without a name, without content or of a type
         that nothing here reads.
         """
-        owner = _owner_in(await self._authorise(who, assistant, conversation))
+        owner, _ = await self._place(who, assistant, conversation)
         name = self._checked(filename, data)
         now = self._now()
         document = Document(
@@ -124,10 +128,10 @@ class Documents:
 
         async def attempt() -> None:
             # Put again as it is: to delete it with what ``removal`` found before would be to lose this one's bytes.
-            parent = await self._authorise(who, assistant, conversation)
+            _, parent = await self._place(who, assistant, conversation)
             begun = [job_put(job)] if job is not None else []
             kept = await blobs.kept(self._store, owner, document.sha256, data)
-            await self._store.apply([parent, document_put(document), *kept, *begun])
+            await self._store.apply([*parent, document_put(document), *kept, *begun])
 
         # One after the other: those for one place would make each other stale.
         async with self._adding.setdefault(scope_in(document), asyncio.Lock()):
@@ -140,7 +144,7 @@ class Documents:
         self, who: Identity, *, assistant: str | None = None, conversation: str | None = None
     ) -> Sequence[Document]:
         """The documents of an assistant or a conversation, oldest first. Raises NotFound and Forbidden."""
-        owner = _owner_in(await self._authorise(who, assistant, conversation))
+        owner, _ = await self._place(who, assistant, conversation)
         scope = scope_of(assistant=assistant, conversation=conversation)
         return await documents_in(self._store, [scope], owner=owner)
 
@@ -178,10 +182,10 @@ class Documents:
 
         return await retrying(attempt)
 
-    async def ready(self, *, assistant: str | None, conversation: str | None) -> None:
+    async def ready(self, who: Identity, *, assistant: str | None, conversation: str | None) -> None:
         """Wait for the documents of both that are being read, at most ``limits.wait`` seconds.
 
-        Raises DocumentsPending if that is not enough.
+        Raises DocumentsPending if that is not enough; it names the files to nobody but their owner.
         """
         scopes = []
         if assistant is not None:
@@ -191,10 +195,12 @@ class Documents:
         pending = await documents_in(self._store, scopes, status=UNREAD)
         if not pending or await self._jobs.settled([line_of(d.id) for d in pending], self._limits.wait):
             return
-        left = [d.filename for d in await documents_in(self._store, scopes, status=UNREAD)]
+        left = await documents_in(self._store, scopes, status=UNREAD)
         if left:
-            named = ", ".join(left[:NAMED]) + (f" and {len(left) - NAMED} more" if len(left) > NAMED else "")
-            raise DocumentsPending(f"documents are still being read: {named}; try again in a moment", retry_after=5)
+            names = [d.filename for d in left if d.owner == who.user]
+            named = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+            what = f"documents are still being read{': ' if named else ''}{named}"
+            raise DocumentsPending(f"{what}; try again in a moment", retry_after=5)
 
     async def removal(self, *, assistant: str) -> list[Change]:
         """What deletes all documents of an assistant. Stale when one of them changes meanwhile.
@@ -231,12 +237,19 @@ class Documents:
         """The ``assistant.top_k`` best passages of the documents of both, best first."""
         return await self._retrieval.search(owner, assistant=assistant, conversation=conversation, question=question)
 
-    async def _authorise(self, who: Identity, assistant: str | None, conversation: str | None) -> Put:
-        """What puts the assistant or conversation as it stands. Raises NotFound and Forbidden."""
+    async def _place(
+        self, who: Identity, assistant: str | None, conversation: str | None
+    ) -> tuple[str, Sequence[Change]]:
+        """Whose documents they are in an assistant or a conversation, whoever adds them; and what puts it as it stands.
+
+        Raises NotFound and Forbidden.
+        """
         if assistant is not None and conversation is None:
-            return assistant_put(await self._assistant_of(who, assistant))
+            parent = await self._assistant_of(who, assistant)
+            return parent.owner, [assistant_put(parent)]
         if conversation is not None and assistant is None:
-            return conversation_put(await self._conversation_of(who, conversation, "attach"))
+            there = await self._conversation_of(who, conversation, "attach")
+            return there.owner, [conversation_put(there), *self._required(who, there, "attach")]
         raise ValueError("documents belong to an assistant or to a conversation")
 
     def _checked(self, filename: str, data: bytes) -> str:
@@ -263,7 +276,7 @@ class Documents:
         new = self._new_id()
 
         async def attempt() -> bool:
-            parent = await self._authorise(who, target.id, None)
+            _, parent = await self._place(who, target.id, None)
             record = await self._store.get(DOCUMENT.name, id)
             if record is None:
                 return False
@@ -272,15 +285,10 @@ class Documents:
             kept = await blobs.shared(self._store, document.owner, [document.sha256])
             text = await copied_text(self._store, document, copy)
             there = Require(DOCUMENT.name, id)  # else what was read of its text may be half of it
-            await self._store.apply([parent, there, *kept, document_put(copy), *text])
+            await self._store.apply([*parent, there, *kept, document_put(copy), *text])
             return True
 
         return await retrying(attempt)
-
-
-def _owner_in(parent: Put) -> str:
-    """Whose the documents of an assistant or a conversation are, whoever adds them."""
-    return str(parent.doc["owner"])
 
 
 def _listed(extractors: Mapping[str, Extractor]) -> str:

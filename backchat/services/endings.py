@@ -107,7 +107,7 @@ class Ending:
         touched = replace(conversation, active_run=run.id if waits else None, updated_at=now)
         for message in messages:
             touched = grown(touched, message)
-        if run.again and not waits and self.status != "completed" and conversation.leaf != run.input:
+        if run.again is not None and not waits and not self._takes_place(run, conversation):
             touched = replace(touched, leaf=conversation.leaf)
         changes: list[Change] = [run_put(ended), *map(message_put, messages), conversation_put(touched)]
         answer = next((m for m in messages if m.id == run.answer), None)
@@ -118,6 +118,12 @@ class Ending:
             message_id = run.answer if answer is not None else None
             last = RunEnded(self.status, message_id, self.provider, self.model, self.failure, ended.usage)
         return ended, answer, changes, last
+
+    def _takes_place(self, run: Run, conversation: Conversation) -> bool:
+        """Whether the active path goes on to an answer that was made anew: also a broken one where there is none."""
+        if conversation.leaf == run.input:
+            return True
+        return self.status == "completed" and conversation.leaf == run.again
 
     def _messages(self, run: Run, conversation: Conversation, said: Said, now: datetime) -> list[Message]:
         """What was said and what tools answered, each the child of the one before."""

@@ -29,10 +29,10 @@ from backchat.ports.agents import Agent
 from backchat.ports.memory import MemoryStrategy
 from backchat.ports.metrics import Meter
 from backchat.ports.providers import ModelRequest
-from backchat.ports.storage import Change, RecordStore
+from backchat.ports.storage import Change, Delete, RecordStore
 from backchat.services.agent_turns import answer
 from backchat.services.answering import Answering
-from backchat.services.booking import booking
+from backchat.services.booking import booking, unbooked
 from backchat.services.endings import Ending, failure_of, unclaimed
 from backchat.services.grounding import CITE, Grounding, Grounds
 from backchat.services.jobs import Job, Jobs, job_put
@@ -168,20 +168,26 @@ class Engine:
                     self.jobs.start(job)
                 return True
             record = await self.store.get("run", run.id)
-            if record is None:
-                await self.store.apply([events_purge(run.id)])
-                with suppress(StaleWrite):  # whoever ended it has done so
-                    await self.store.apply(booked)
-                return False
-            if record.version != run.version:
-                return False
             current = await self.store.get("conversation", conversation.id)
-            if current is None:
+            if record is not None and record.version != run.version:
                 return False
-            now = conversation_of(current), await unclaimed(self.store, run_of(record))
-            if (now[0].version, now[1].answer) == (conversation.version, live.run.answer):
+            if record is None or current is None:
+                await self._leave(run, answering)
+                return False
+            before = (conversation.version, live.run.answer, len(booked))
+            conversation, live.run = conversation_of(current), await unclaimed(self.store, run_of(record))
+            booked = await unbooked(self.store, booked)
+            if (conversation.version, live.run.answer, len(booked)) == before:
                 raise Internal("the end of a reply is refused, though nothing has changed")  # it would be for ever
-            conversation, live.run = now
+
+    async def _leave(self, run: Run, answering: Answering) -> None:
+        """Of a run that was deleted with its conversation, what it cost is all that stays."""
+        await self.store.apply([Delete("run", run.id), events_purge(run.id)])
+        calls = enumerate(answering.said.calls, 1)
+        with suppress(StaleWrite):  # somebody has booked the same meanwhile
+            await self.store.apply(
+                await unbooked(self.store, [booking(self.ledger, run, call, number) for number, call in calls])
+            )
 
     def _afterwards(
         self, run: Run, conversation: Conversation, answer: Message | None

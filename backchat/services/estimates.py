@@ -1,14 +1,23 @@
-"""How many tokens a call took whose provider did not say: the length of its texts, divided by four."""
+"""How many tokens a call took whose provider did not say: the length of its texts, divided by four; or none."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from backchat.domain.message import Reasoning, Text, ToolCall, ToolResult
+from backchat.errors import ProviderError
 from backchat.ports.providers import ModelRequest, PromptPart
 
 CHARACTERS = 4
 """Characters of text that make a token, as the services themselves say for English."""
+
+
+def costs_nothing(error: BaseException) -> bool:
+    """Whether a call that ended with this, and of which nothing had come, was never made as far as money goes.
+
+    It was if the service was at work on it, or may have been: also where this side gave it up or broke.
+    """
+    return isinstance(error, ProviderError) and not error.at_work
 
 
 def tokens_of(characters: int) -> int:

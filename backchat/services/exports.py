@@ -15,6 +15,7 @@ from backchat.domain.identity import Identity
 from backchat.ports.storage import RecordStore
 from backchat.services.bundles import Bundles, ExportFormat
 from backchat.services.conversations import Conversations
+from backchat.services.for_readers import conversation_for_readers, message_for_readers
 from backchat.services.markdown import rendered
 from backchat.services.paths import Path
 from backchat.services.snapshots import Snapshots
@@ -39,6 +40,9 @@ class Exports:
         """The active path of one conversation, to read."""
         conversation = await self.conversations.open(who, id)
         path = await Path(self.store, id, conversation.leaf).latest(conversation.next_seq)
+        if conversation.owner != who.user:
+            conversation = conversation_for_readers(conversation)
+            path = await asyncio.to_thread(lambda: [message_for_readers(m) for m in path])
         return await asyncio.to_thread(rendered, conversation, path)
 
     def everything(

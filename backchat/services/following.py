@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from backchat.domain.identity import Identity
 from backchat.domain.message import Message
-from backchat.domain.run import Run, RunEnded, RunPaused
+from backchat.domain.run import MemoriesRecalled, Run, RunEnded, RunPaused
 from backchat.domain.workspace import personal_workspace
 from backchat.errors import NotFound
 from backchat.ports.storage import RecordStore
@@ -49,6 +49,8 @@ class Following:
             async for batch in batches:
                 if tick is not None:
                     await self.access.open(who, run.conversation)
+                if who.user != run.owner:
+                    batch = [pair for pair in batch if type(pair[1]) is not MemoriesRecalled]
                 if batch:
                     yield batch
 

@@ -23,7 +23,6 @@ from backchat.services.tag_records import Tag, tag_put
 from backchat.services.tagging import tags_for
 from backchat.services.tree_copies import Renamed, copied_documents, copied_images, copied_messages
 from backchat.services.tree_reading import tree_of
-from backchat.services.workspace_records import MEMBERSHIP, member_id
 
 __all__ = ["UNTITLED", "Copy", "Extent", "Forks"]
 
@@ -101,8 +100,11 @@ class Forks:
                 raise NotFound("conversation not found")  # it goes with its assistant
             documents: Mapping[str, str] = {}
             changes: list[Change] = [Require(CONVERSATION.name, source.id), *required(conversation.assistant)]
-            changes += await self._lets_in(who, conversation.home)
             if own:
+                access = self.conversations.access
+                if await access.role(conversation.home, who.user) is None:
+                    raise NotFound("conversation not found")
+                changes += access.required_in(who, conversation.home)
                 documents, more = await copied_documents(self.store, source, conversation.id, self.new_id)
                 tags = await self._tags(source)
                 conversation = replace(conversation, tags=tuple([tag.tag for tag in tags]))
@@ -122,14 +124,6 @@ class Forks:
             return replace(conversation, version=1), made.stored
 
         return await retrying(attempt)
-
-    async def _lets_in(self, who: Identity, workspace: str) -> list[Change]:
-        """What keeps a copy out of a workspace that the caller leaves at this moment. Raises NotFound if they have."""
-        if workspace == personal_workspace(who.user):
-            return []
-        if await self.conversations.access.role(workspace, who.user) is None:
-            raise NotFound("conversation not found")
-        return [Require(MEMBERSHIP.name, member_id(workspace, who.user))]
 
     async def _snapshot(self, who: Identity, id: str) -> tuple[Conversation, Sequence[Message]]:
         """A conversation with its tree, both as they were at one moment."""

@@ -22,6 +22,7 @@ from backchat.services.access import Access
 from backchat.services.accounts import Accounts
 from backchat.services.conversations import Conversations
 from backchat.services.retrying import retrying
+from backchat.services.storable import askable
 from backchat.services.stored import conversation_put
 from backchat.services.workspace_records import MEMBERSHIP, member_id
 
@@ -47,16 +48,16 @@ class Grants:
         self,
         who: Identity,
         conversation: str,
-        permission: Permission,
+        permission: Permission | None,
         *,
         user: str | None = None,
         email: str | None = None,
     ) -> tuple[Granted, bool]:
         """Share it with a user, or change what they may; and whether it was not shared with them before.
 
-        Exactly one of ``user``, an id, and ``email`` is given. Raises InvalidInput (``body.user_id`` or ``body.email``)
-        for oneself, and, in the same words, for an unknown user and for one who is not a member of the workspace; and
-        for more than ``MOST`` users.
+        ``permission`` None: ``view`` for a new share; the others stay as they are. Exactly one of ``user``, an id, and
+        ``email`` is given. Raises InvalidInput (``body.user_id`` or ``body.email``) for oneself, and, in the same
+        words, for an unknown user and for one who is not a member of the workspace; and for more than ``MOST`` users.
         """
         field = "body.user_id" if email is None else "body.email"
 
@@ -69,32 +70,33 @@ class Grants:
                 raise InvalidInput("there is no such user in this workspace", field=field)
             account = (await self.accounts.users_of([id]))[id]
             before = next((g for g in shared.grants if g.user == id), None)
-            if before is not None and before.permission == permission:
+            if before is not None and permission in (None, before.permission):
                 return Granted(before, account), False
+            allowed = permission or "view"
             if before is not None:
-                grant = replace(before, permission=permission)
+                grant = replace(before, permission=allowed)
                 grants = tuple([grant if g is before else g for g in shared.grants])
             else:
                 grant = Grant(
                     id=str(uuid4()),
                     user=id,
-                    permission=permission,
+                    permission=allowed,
                     shared_by=who.user,
                     created_at=moment(stamp(self.now())),
                 )
                 grants = (*await self._room(shared, field), grant)
             member = Require(MEMBERSHIP.name, member_id(shared.home, id))
-            await self.store.apply([conversation_put(replace(shared, grants=grants)), member])
+            own = self.access.required(who, shared, "share")
+            await self.store.apply([conversation_put(replace(shared, grants=grants)), member, *own])
             return Granted(grant, account), before is None
 
         return await retrying(attempt)
 
     async def of(self, who: Identity, conversation: str) -> Sequence[Granted]:
-        """With whom it is shared, oldest first, without those who have left the workspace. For who may share it."""
+        """With whom it is shared, oldest first, also those who have left the workspace. For who may share it."""
         shared = await self.conversations.open(who, conversation, "share")
-        there = await self._members(shared.home, [g.user for g in shared.grants])
-        users = await self.accounts.users_of(sorted(there))
-        return [Granted(g, users[g.user]) for g in shared.grants if g.user in there]
+        users = await self.accounts.users_of(sorted({g.user for g in shared.grants}))
+        return [Granted(g, users[g.user]) for g in shared.grants]
 
     async def revoke(
         self,
@@ -114,12 +116,14 @@ class Grants:
             shared = await self.conversations.open(who, conversation)
             id = user if email is None else await self._id(email)
             ended = next((g for g in shared.grants if (g.id == grant if grant is not None else g.user == id)), None)
-            if ended is None or ended.user != who.user:
+            own = ended is not None and ended.user == who.user
+            if not own:
                 await self.access.require(who, "share", shared)
             if ended is None:
                 raise NotFound("share not found")
             left = tuple([g for g in shared.grants if g is not ended])
-            await self.store.apply([conversation_put(replace(shared, grants=left))])
+            member = self.access.required(who, shared, "read" if own else "share")
+            await self.store.apply([conversation_put(replace(shared, grants=left)), *member])
 
         await retrying(attempt)
 
@@ -129,7 +133,7 @@ class Grants:
 
     async def _members(self, workspace: str, users: Sequence[str]) -> frozenset[str]:
         """Those of the users who are members now."""
-        ids = tuple([member_id(workspace, user) for user in users if user.isprintable()])  # others are nobody's
+        ids = tuple([member_id(workspace, user) for user in users if askable(user)])
         if not ids:
             return frozenset()
         where = (("id", ids), ("workspace", (workspace,)))

@@ -9,10 +9,12 @@ from datetime import datetime
 from weakref import WeakValueDictionary
 
 from backchat.domain.conversation import Conversation
+from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention
 from backchat.errors import InvalidInput, NotFound, StaleWrite
 from backchat.ports.importing import SourceConversation
 from backchat.ports.storage import Change, Query, Record, RecordStore, Require
+from backchat.services.access import Access
 from backchat.services.files import FILE
 from backchat.services.import_building import MOST, Built, Choice, Origin, another, built
 from backchat.services.import_records import IMPORT
@@ -52,9 +54,14 @@ class Ids:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writing:
-    """``id`` is that of the import: nothing is stored any more when its record is gone, as when its owner is."""
+    """``id`` is that of the import: nothing is stored any more when its record is gone, as when its owner is.
+
+    A conversation that the owner of the import may not rewrite, like one in a workspace that they have left, has its id
+    as those of others have theirs: what is imported becomes another one.
+    """
 
     store: RecordStore
+    access: Access
     id: str
     retention: Retention
     now: Callable[[], datetime]
@@ -92,8 +99,8 @@ class Writing:
         """Most of what is new gets the ids that it should; whether others have them is looked up when that failed."""
         made, owner = ready.built, ready.origin.owner
         known = {record.id: record for record in await self._found(CONVERSATION.name, made.homes)}
-        own = [known[id] for id in made.homes if id in known and known[id].doc["owner"] == owner]
-        there = conversation_of(own[0]) if own else None
+        who = Identity(user=owner)
+        there = await self._there(who, [known[id] for id in made.homes if id in known])
         id = there.id if there is not None else next((id for id in made.names if id not in known), None)
         if id is None:
             raise InvalidInput(TAKEN)
@@ -109,8 +116,18 @@ class Writing:
             return False
         names = ready.built.conversation.tags if there is None else ()
         tags = await tags_for(self.store, owner, names, self.now(), self.new_id)
-        await self.store.apply([Require(IMPORT.name, self.id), *changes, *map(tag_put, tags)])
+        member = self.access.required(who, there, "rewrite") if there is not None else []
+        await self.store.apply([Require(IMPORT.name, self.id), *changes, *map(tag_put, tags), *member])
         return True
+
+    async def _there(self, who: Identity, homes: Sequence[Record]) -> Conversation | None:
+        """The first that is the user's, and that they may rewrite."""
+        for record in homes:
+            if record.doc["owner"] == who.user:
+                conversation = conversation_of(record)
+                if await self.access.allows(who, "rewrite", conversation):
+                    return conversation
+        return None
 
     async def _ids(self, made: Built, there: Conversation | None) -> Ids:
         """Ids that nothing outside of the conversation has, and which are those of what is in it, or was."""

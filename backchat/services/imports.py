@@ -19,7 +19,7 @@ from backchat.domain.times import stamp
 from backchat.errors import BackchatError, Draining, RateLimited, StaleWrite, TooLarge
 from backchat.ports.importing import Importer
 from backchat.ports.storage import Delete, Purge, Range, RecordStore
-from backchat.services.access import owned
+from backchat.services.access import Access, owned
 from backchat.services.import_files import Meter
 from backchat.services.import_records import IMPORT, Import, import_of, import_put
 from backchat.services.import_work import Work
@@ -52,6 +52,7 @@ class Imports:
     def __init__(
         self,
         store: RecordStore,
+        access: Access,
         importers: Sequence[Importer],
         limits: ImportLimits,
         retention: Retention,
@@ -60,7 +61,7 @@ class Imports:
         now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
-        self._store, self._importers, self.limits = store, importers, limits
+        self._store, self._access, self._importers, self.limits = store, access, importers, limits
         self._retention, self._worker, self._now, self._new_id = retention, worker, now, new_id
         self._slots = Slots(limits.at_once)
         self._live: dict[str, Live] = {}
@@ -119,6 +120,7 @@ class Imports:
         meter = Meter(self.limits)
         writing = Writing(
             store=self._store,
+            access=self._access,
             id=begun.id,
             retention=self._retention,
             now=self._now,

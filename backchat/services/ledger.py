@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -38,7 +38,6 @@ from backchat.services.usage_records import (
     spending_of,
     spending_put,
     sum_of,
-    usage_between,
     usage_put,
     usage_record_of,
 )
@@ -106,7 +105,7 @@ class Ledger:
         sides: Sequence[tuple[Side, str]] = [("user", payer.user), ("workspace", payer.workspace)]
         for side, id in sides:
             limit = self._limit(side, id)
-            if limit is not None and await self._total(side, id) >= limit - self._credits.reserve:
+            if limit is not None and await self.total(side, id) >= limit - self._credits.reserve:
                 raise InsufficientCredits(_SPENT[side] + (" for this month" if self._credits.period == "month" else ""))
 
     # ---- records ----------------------------------------------------------------------------------------------------
@@ -143,7 +142,7 @@ class Ledger:
             estimated=estimated,
         )
 
-    def booked(self, record: UsageRecord) -> Change:
+    def booked(self, record: UsageRecord) -> Put:
         """What stores a new record; stale if there is one with its id. To replace that one, use ``settle``."""
         return usage_put(record)
 
@@ -170,33 +169,17 @@ class Ledger:
 
         await retrying(attempt)
 
-    def records(self, *, since: datetime | None = None, until: datetime | None = None) -> AsyncIterator[UsageRecord]:
-        """Everything that was booked from ``since`` up to before ``until``, oldest first, read a page at a time."""
-        return usage_between(self._store, since=since, until=until)
-
     # ---- totals -----------------------------------------------------------------------------------------------------
 
     async def spent(self, who: Identity) -> Spent:
         """What the caller has spent, in all workspaces."""
-        return Spent(await self._total("user", who.user), self._limit("user", who.user))
+        return Spent(await self.total("user", who.user), self._limit("user", who.user))
 
-    async def spent_in(self, workspace: str) -> Spent:
-        """What has been spent in a workspace, by all."""
-        return Spent(await self._total("workspace", workspace), self._limit("workspace", workspace))
+    async def total(self, side: Side, id: str) -> Decimal:
+        """What a user or a workspace has spent in the current period.
 
-    async def count(self) -> None:
-        """Count all records that are not counted yet."""
-        while await self._count(()):
-            pass
-
-    def _limit(self, side: Side, id: str) -> Decimal | None:
-        credits = self._credits
-        if side == "user":
-            return credits.users.get(id, credits.per_user)
-        return credits.workspaces.get(id, credits.per_workspace)
-
-    async def _total(self, side: Side, id: str) -> Decimal:
-        """What was spent in the current period. Counts first if there is much that is not counted."""
+        Counts first if there is much that is not counted.
+        """
         own: Condition = (side, (id,))
         query = Query(kind=USAGE.name, where=(own, ("counted", (False,))), limit=FEW + 1)
         counted = await self._spending(side, id)
@@ -216,6 +199,17 @@ class Ledger:
             sums.append((month_of(booked.at), sum_of(booked)))
         this = month_of(self._now()) if self._credits.period == "month" else None
         return total([sum.cost for month, sum in sums if this in (None, month)])
+
+    async def count(self) -> None:
+        """Count all records that are not counted yet."""
+        while await self._count(()):
+            pass
+
+    def _limit(self, side: Side, id: str) -> Decimal | None:
+        credits = self._credits
+        if side == "user":
+            return credits.users.get(id, credits.per_user)
+        return credits.workspaces.get(id, credits.per_workspace)
 
     async def _spending(self, side: Side, id: str) -> Spending:
         record = await self._store.get(SPENDING.name, spending_id(side, id))
@@ -263,7 +257,7 @@ class Ledger:
             if name in self._credits.prices:
                 return self._credits.prices[name]
         row = model_table().find(use, model)
-        if row.get("price") is None and row.get("output_price") is None:
+        if all(row.get(price) is None for price in ("price", "output_price", "minute_price")):
             if (provider, model) not in self._unknown and len(self._unknown) < MOST_UNKNOWN:
                 self._unknown.add((provider, model))
                 log.warning("usage.price_unknown", provider=provider, model=model)
@@ -273,6 +267,7 @@ class Ledger:
             input=_amount(row.get("price")),
             output=_amount(row.get("output_price")),
             cached=_amount(cached) if cached is not None else None,
+            minute=_amount(row.get("minute_price")),
         )
 
 

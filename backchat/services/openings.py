@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from backchat.domain.assistant import Assistant
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
-from backchat.domain.message import Message
+from backchat.domain.message import Message, ToolCall
+from backchat.domain.run import Run
 from backchat.domain.usage import Payer
 from backchat.errors import Forbidden, RunInProgress
 from backchat.ports.storage import Change, RecordStore
@@ -63,7 +64,9 @@ class Openings:
     async def conversation(
         self, who: Identity, say: Say, now: datetime, *, replies: bool = True
     ) -> tuple[Conversation, list[Change]]:
-        """Where it is said, and what ends a run that waits there for tool outputs. What can be refused is refused."""
+        """Where it is said, and what belongs to the batch: it ends a run that waits there for tool outputs, and is
+        stale if the caller has left meanwhile. What can be refused is refused.
+        """
         if say.conversation is None:
             conversation = self.begun(who, say, now)
             if replies:
@@ -85,6 +88,7 @@ class Openings:
                 break
             await (self.runs.idle(conversation) if say.busy == "wait" else self.runs.stop_on(conversation))
         changes = await self.runs.given_up(active) if active is not None else []
+        changes += self.conversations.access.required(who, conversation, "say")
         if conversation.assistant is None and say.assistant is not None:
             conversation = replace(conversation, assistant=say.assistant)
             changes += required(say.assistant)
@@ -106,3 +110,9 @@ async def last_said(store: RecordStore, conversation: Conversation) -> Message |
             return message
         wanted = message.parent
     return None
+
+
+async def last_stored(store: RecordStore, waiting: Run, asked: Message, own: Container[str]) -> str:
+    """The id of what tool outputs follow: the calls, or what the server's own tools answered to some of them."""
+    mixed = any(p.name in own for p in asked.parts if isinstance(p, ToolCall))
+    return waiting.parent if mixed and await store.get(MESSAGE.name, waiting.parent) is not None else asked.id

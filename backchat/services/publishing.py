@@ -15,7 +15,11 @@ from backchat.services.deadlines import over
 from backchat.services.paths import Path
 from backchat.services.public_links import PUBLIC_LINK, link_delete, link_put
 from backchat.services.retrying import retrying
+from backchat.services.storable import askable
 from backchat.services.stored import CONVERSATION, conversation_of, conversation_put
+
+MOST = 2000
+"""Messages that a link shows: anybody may ask for them, again and again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,8 @@ class Publishing:
             before = await self.conversations.open(who, id, "share")
             after = replace(before, public=not before.public)
             link = link_put(after) if after.public else link_delete(after)
-            await self.store.apply([conversation_put(after), link])
+            member = self.conversations.access.required(who, before, "share")
+            await self.store.apply([conversation_put(after), link, *member])
             return replace(after, version=after.version + 1)
 
         return await retrying(attempt)
@@ -41,17 +46,18 @@ class Publishing:
     async def read(self, link: str) -> tuple[Conversation, Sequence[Message]]:
         """A published conversation as it is now, with its active path: only the messages of users and models.
 
+        Of a path that is longer than ``MOST`` messages, its end.
         Raises NotFound, in the same words whatever the reason: unknown, malformed, taken back, its time over, or its
         owner has left the workspace.
         """
         conversation = await self._published(link)
         if conversation is None:
             raise NotFound("link not found")
-        path = await Path(self.store, conversation.id, conversation.leaf).latest(conversation.next_seq)
+        path = await Path(self.store, conversation.id, conversation.leaf).latest(MOST)
         return conversation, [m for m in path if m.role in ("user", "assistant")]
 
     async def _published(self, link: str) -> Conversation | None:
-        if not link.isprintable():  # no link, and a store need not be able to ask for it
+        if not askable(link):
             return None
         place = await self.store.get(PUBLIC_LINK.name, link)
         record = await self.store.get(CONVERSATION.name, place.doc["conversation"]) if place is not None else None

@@ -23,6 +23,7 @@ from backchat.services.document_records import DOCUMENT, Piece, document_of, doc
 from backchat.services.extraction import Extracted, Extraction
 from backchat.services.filenames import IMAGES, image_type, suffix_of
 from backchat.services.jobs import Job
+from backchat.services.stored import CONVERSATION, conversation_of
 
 TOPIC = "document"
 CHARACTERS_PER_TOKEN = 4
@@ -31,7 +32,6 @@ AT_A_TIME = 256
 """Pieces that are made before others may go on."""
 
 AssistantOf = Callable[[Identity, str], Awaitable[Assistant]]
-ConversationOf = Callable[[Identity, str], Awaitable[Conversation]]
 Describe = Callable[[ImageData, Payer], Awaitable[str]]
 """An image in words, and who pays for that."""
 
@@ -51,7 +51,6 @@ class Reading:
     extraction: Extraction
     retrieval: Indexes
     assistant_of: AssistantOf
-    conversation_of: ConversationOf
     describe: Describe | None
     now: Callable[[], datetime]
 
@@ -122,7 +121,7 @@ class Reading:
         """Its owner, in the workspace of the conversation that it is in, else in their own. Raises NotFound."""
         if document.conversation is None:
             return Payer(user=document.owner, workspace=personal_workspace(document.owner))
-        conversation = await self.conversation_of(Identity(user=document.owner), document.conversation)
+        conversation = await self._conversation(document.conversation)
         return Payer(user=document.owner, workspace=conversation.home, conversation=conversation.id)
 
     async def _embedder(self, document: Document) -> str | None:
@@ -131,10 +130,17 @@ class Reading:
         try:
             assistant = document.assistant
             if document.conversation is not None:
-                assistant = (await self.conversation_of(who, document.conversation)).assistant
+                assistant = (await self._conversation(document.conversation)).assistant
             return (await self.assistant_of(who, assistant)).embedder if assistant is not None else None
         except NotFound:
             return None  # deleted meanwhile, and the document with it
+
+    async def _conversation(self, id: str) -> Conversation:
+        """Whatever its owner may do there now: what was added is read. Raises NotFound."""
+        record = await self.store.get(CONVERSATION.name, id)
+        if record is None:
+            raise NotFound("conversation not found")
+        return conversation_of(record)
 
     async def _pieces(self, document: Document, extracted: Extracted) -> list[Put]:
         scope = scope_of(assistant=document.assistant, conversation=document.conversation)

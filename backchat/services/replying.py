@@ -21,7 +21,7 @@ from backchat.ports.storage import RecordStore
 from backchat.services.answering import Answering
 from backchat.services.booking import booking, payer_of
 from backchat.services.corrections import MOST, correction, told_apart, unfit
-from backchat.services.estimates import tokens_asked
+from backchat.services.estimates import costs_nothing, tokens_asked
 from backchat.services.ledger import Ledger
 from backchat.services.live_runs import LiveRun
 from backchat.services.paths import Path
@@ -119,7 +119,7 @@ class Reply:
                 if answering.calls:
                     calls, faulty = await self._checked(corrected)
             except Exception as error:
-                if not answering.came:
+                if not answering.came and costs_nothing(error):
                     answering.refused()
                 if not self._gives_way(error):
                     raise

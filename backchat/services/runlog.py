@@ -155,7 +155,7 @@ class RunLog:
         self._more: list[Change] = []
         self._committing = False
         self._tail: list[Numbered] = []
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: dict[asyncio.Future[None], None] = {}
         self._wake: asyncio.Future[None] | None = None
         self._closing = False
 
@@ -221,7 +221,7 @@ class RunLog:
         self._show()
 
     def _show(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for future in waiting:
             if not future.done():
                 future.set_result(None)
@@ -229,8 +229,11 @@ class RunLog:
     async def changed(self) -> None:
         """Wait for the next commit."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        await future
+        self._waiting[future] = None
+        try:
+            await future
+        finally:
+            self._waiting.pop(future, None)  # of a reader that looks up now and then, or has left
 
     async def since(self, after: int) -> Sequence[Numbered]:
         """Committed events above ``after``: from the tail if it reaches back that far, else from the store."""

@@ -128,7 +128,8 @@ class Runs:
         """The events of a run above ``after`` in batches as they are committed, up to and including its end.
 
         The first pause is an end too, unless ``past_pauses``: then this waits for the client's tool outputs as well.
-        Ends without either only if the run is deleted meanwhile, or if there is nothing above ``after``. Raises
+        Ends without either only if the run is deleted meanwhile, or if there is nothing above ``after``. What was
+        remembered is left out for anybody but the run's owner. Raises
         NotFound as soon as the caller may not read the conversation any more.
         """
         return self._following.follow(who, id, after, past_pauses)
@@ -141,9 +142,15 @@ class Runs:
         """
         return await self._following.result(who, id)
 
-    async def grounds(self, run: Run) -> tuple[Sequence[Recalled] | None, Sequence[str]]:
-        """The memories and files that the last part of a run was grounded with; None in a run without memory."""
-        return await read_grounds(self.store, run) if run.recipe.assistant is not None else (None, ())
+    async def grounds(self, who: Identity, run: Run) -> tuple[Sequence[Recalled] | None, Sequence[str]]:
+        """The memories and files that the last part of a run was grounded with; None in a run without memory.
+
+        Memories are for the run's owner only: for anybody else they are None.
+        """
+        if run.recipe.assistant is None:
+            return None, ()
+        memories, files = await read_grounds(self.store, run)
+        return memories if who.user == run.owner else None, files
 
     # ---- stopping ---------------------------------------------------------------------------------------------------
 

@@ -49,8 +49,8 @@ def run_put(r: Run) -> Put:
         "began": r.began,
         "options": r.options,
     }
-    if r.again:
-        doc["again"] = True
+    if r.again is not None:
+        doc["again"] = r.again
     if r.usage is not None:
         doc["usage"] = usage_doc(r.usage)
     if r.failure is not None:
@@ -81,7 +81,7 @@ def run_of(record: Record) -> Run:
         recipe=recipe_of(d["recipe"]),
         position=d["position"],
         began=d["began"],
-        again=d.get("again", False),
+        again=d.get("again"),
         options=d["options"],
         usage=usage_of(usage) if usage else None,
         failure=Failure(failure["kind"], failure["code"], failure["message"]) if failure else None,

@@ -14,6 +14,7 @@ from backchat.ports.storage import Query, Record, RecordStore
 from backchat.services.access import Access
 from backchat.services.assistant_records import ASSISTANT
 from backchat.services.files import file_bytes
+from backchat.services.for_readers import conversation_for_readers, message_for_readers
 from backchat.services.paging import pages
 from backchat.services.portable import PortableWriter
 from backchat.services.stored import MESSAGE, message_of
@@ -38,6 +39,8 @@ class Snapshots:
     async def write(self, who: Identity, id: str, sink: IO[bytes]) -> Snapshot:
         """Write one into an empty file, page by page in threads. Raises NotFound.
 
+        Who does not own it gets what ``for_readers`` leaves of it.
+
         When something is written to the conversation meanwhile, it is read again in larger pages. Once one of these has
         held all messages, what was written counts no more: they are of one moment, and what is said of the conversation
         itself is of one shortly before. So it comes to an end, whoever goes on writing.
@@ -54,10 +57,14 @@ class Snapshots:
         conversation = await self.access.open(who, id)
         assistant = await self.store.get(ASSISTANT.name, conversation.assistant) if conversation.assistant else None
         writer = PortableWriter(sink)
-        await asyncio.to_thread(writer.begin, conversation, assistant.doc["name"] if assistant else None)
+        own = conversation.owner == who.user
+        if own:
+            await asyncio.to_thread(writer.begin, conversation, assistant.doc["name"] if assistant else None)
+        else:
+            await asyncio.to_thread(writer.begin, conversation_for_readers(conversation), None)
         query = Query(kind=MESSAGE.name, where=(("conversation", (id,)),), order=("seq",), limit=size)
         async for page in pages(self.store, query):
-            await asyncio.to_thread(_write_page, writer, page)
+            await asyncio.to_thread(_write_page, writer, page, own)
         whole = size > PAGE and writer.count < size
         await self._check(who, conversation, whole)
         # The bytes of an image never change, so what is left is to find them all.
@@ -77,8 +84,9 @@ class Snapshots:
             raise StaleWrite("the conversation has changed meanwhile")
 
 
-def _write_page(writer: PortableWriter, page: Sequence[Record]) -> None:
-    writer.messages([message_of(record) for record in page])
+def _write_page(writer: PortableWriter, page: Sequence[Record], own: bool) -> None:
+    messages = [message_of(record) for record in page]
+    writer.messages(messages if own else map(message_for_readers, messages))
 
 
 def _emptied(sink: IO[bytes]) -> None:

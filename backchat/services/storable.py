@@ -14,6 +14,11 @@ DEEPEST = 100
 """Levels of nesting that are kept as they are; what is below becomes JSON text."""
 
 
+def askable(text: str) -> bool:
+    """Whether a store can be asked for something of this name. What has others in it is nobody's and nowhere."""
+    return text.isprintable()
+
+
 def storable(value: Any) -> Any:
     """The same value, if it can be stored, with these exceptions.
 

@@ -60,6 +60,7 @@ class Tags:
             changes: list[Change] = [] if wanted.version and marked is None else [tag_put(wanted)]
             if marked is not None and name not in marked.tags:
                 changes.append(conversation_put(self._marked(marked, (*marked.tags, name), "body.tag")))
+                changes += self.conversations.access.required(who, marked, "update")
             await self.store.apply(changes)
             return await self._read(who, replace(wanted, version=wanted.version + bool(changes)))
 
@@ -120,7 +121,8 @@ class Tags:
             marked = await self.conversations.open(who, conversation, "update")
             marked = self._marked(marked, names, "body.tags")
             tags = await tags_for(self.store, marked.owner, names, self.now(), self.new_id)
-            await self.store.apply([*map(tag_put, tags), conversation_put(marked)])
+            member = self.conversations.access.required(who, marked, "update")
+            await self.store.apply([*map(tag_put, tags), conversation_put(marked), *member])
             return names
 
         return await retrying(attempt)
@@ -151,7 +153,11 @@ class Tags:
         return replace(tag, count=count)
 
     async def _without(self, who: Identity, tag: str, instead: str | None) -> list[Put]:
-        """What gives all conversations that have a tag another one in its place, or none."""
+        """What gives all conversations that have a tag another one in its place, or none.
+
+        Also those in workspaces that the user has left, which they may not change: tags are between a user and their
+        own conversations, and one that they come back to has no tag that is in no list.
+        """
         where = (("owner", (who.user,)), ("tags", (tag,)))
         query = Query(kind=CONVERSATION.name, where=where, limit=PAGE)
         found = await all_found(self.store, query)

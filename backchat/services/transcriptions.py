@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from backchat.domain.identity import Identity
 from backchat.domain.message import Usage
 from backchat.domain.usage import Payer, UsageRecord
-from backchat.errors import NotConfigured, ProviderCredentials, ProviderRejected, ProviderThrottled
+from backchat.errors import NotConfigured
 from backchat.ports.storage import RecordStore
 from backchat.ports.transcription import Audio, Transcriber, Transcript
+from backchat.services.estimates import costs_nothing
 from backchat.services.finishing import through
 from backchat.services.ledger import Ledger
 from backchat.services.workspaces import Workspaces
@@ -22,21 +23,25 @@ BYTES_A_SECOND = 16_000
 """Of a recording whose length nobody says: those of an MP3 with 128 kbit/s."""
 HELD = 4
 """Recordings that may wait in memory at the same time until it is known where they belong."""
-_REFUSALS = (ProviderRejected, ProviderCredentials, ProviderThrottled)
 
 
 @dataclass(slots=True)
 class _Passed:
-    """Chunks on their way, counted."""
+    """Chunks on their way, counted. ``whole``: they were read to their end."""
 
     chunks: AsyncIterator[bytes]
     size: int = 0
+    whole: bool = False
 
     def __aiter__(self) -> _Passed:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await anext(self.chunks)
+        try:
+            chunk = await anext(self.chunks)
+        except StopAsyncIteration:
+            self.whole = True
+            raise
         self.size += len(chunk)
         return chunk
 
@@ -60,8 +65,8 @@ class Transcriptions:
         """The text of a recording, of ``size`` bytes at most if that is known.
 
         What it costs is booked before the call, as an estimate by its size, and again after it: also if it fails, the
-        client leaves, or the server is killed. Nothing is left of it if the engine refuses it, or none of it
-        was sent.
+        client leaves, or the server is killed. Nothing is left of it if the engine refuses it, or has not got
+        all of it: because it was refused here meanwhile, or did not come.
 
         Raises like ``check``, then NotConfigured, but only when all of the recording was read, ``ProviderError``, and
         what reading the recording raises.
@@ -80,10 +85,9 @@ class Transcriptions:
             await self.store.apply([self.ledger.booked(first)])
             made = await engine.transcribe(replace(audio, chunks=passed))
             last = self._entry(engine, payer, made, passed.size)
-        except _REFUSALS:
-            raise
-        except BaseException:  # it may have been at work, as far as anybody knows
-            last = self._estimate(engine, payer, passed.size) if passed.size else None
+        except BaseException as error:
+            if passed.whole and not costs_nothing(error):
+                last = self._estimate(engine, payer, passed.size)
             raise
         finally:
             await through(self.ledger.settle(first, last))

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
-from backchat.domain.message import File, Image, Message, Part, Text
+from backchat.domain.message import File, Image, Message, Part
 from backchat.errors import DocumentsPending
 from backchat.ports.storage import Change, Condition, Put, Query, RecordStore, Require
 from backchat.services import blobs
@@ -17,12 +17,11 @@ from backchat.services.document_records import DOCUMENT, document_put, scope_of
 from backchat.services.document_scopes import UNREAD, documents_in
 from backchat.services.extents import rooted
 from backchat.services.files import FILE, FILE_CHUNK
+from backchat.services.for_readers import message_for_readers
 
 TICK = timedelta(milliseconds=1)
 RESET = ("error", "unfinished")
 """Extras that say of a reply that it did not end well; a copy is an ended conversation (contract, 3.1)."""
-SHOWN = ("sender", "iconURL", "model", "endpoint")
-"""Extras that anybody sees who has a link; the others, and the metadata, are between the owner and their programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,8 @@ class Renamed:
 def copied_messages(who: Identity, conversation: str, messages: Sequence[Message], ids: Renamed) -> list[Message]:
     """The messages for a conversation of ``who``, of seqs from 1 in their order, each later than its parent.
 
-    For another user than theirs, a document is a line of text: it stays with its owner. So do metadata and usage.
+    For another user than theirs, of what ``for_readers`` leaves of them, and that user is the author of all questions;
+    in copies of the owner's, authors stay who they were.
     """
     created: dict[str, datetime] = {}
     copies: list[Message] = []
@@ -45,6 +45,7 @@ def copied_messages(who: Identity, conversation: str, messages: Sequence[Message
         parent = m.parent
         created[m.id] = m.created_at if parent is None else max(m.created_at, created[parent] + TICK)
         own = who.user == m.owner
+        m = m if own else message_for_readers(m)
         extra = {name: value for name, value in m.extra.items() if name not in RESET}
         copy = replace(
             m,
@@ -53,7 +54,7 @@ def copied_messages(who: Identity, conversation: str, messages: Sequence[Message
             owner=who.user,
             seq=seq,
             parent=ids.messages[parent] if parent is not None else None,
-            parts=tuple([_part(p, ids, own=own) for p in m.parts]),
+            parts=tuple([_part(p, ids) for p in m.parts]),
             created_at=created[m.id],
             status="complete",
             run=None,
@@ -61,22 +62,16 @@ def copied_messages(who: Identity, conversation: str, messages: Sequence[Message
             version=0,
         )
         if not own:
-            copy = replace(
-                copy,
-                author=who.user if m.author is not None else None,
-                usage=None,
-                metadata={},
-                extra={name: extra[name] for name in SHOWN if name in extra},
-            )
+            copy = replace(copy, author=who.user if m.author is not None else None)
         copies.append(copy)
     return copies
 
 
-def _part(part: Part, ids: Renamed, *, own: bool) -> Part:
+def _part(part: Part, ids: Renamed) -> Part:
     if isinstance(part, Image):
         return Image(ids.images[part.file], part.mime)
     if isinstance(part, File):
-        return File(ids.documents.get(part.document, part.document), part.name) if own else Text(f"[file: {part.name}]")
+        return File(ids.documents.get(part.document, part.document), part.name)
     return part
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention
-from backchat.domain.message import Message, MessageStatus, Part, Role
+from backchat.domain.message import Message
+from backchat.domain.rights import Action
 from backchat.errors import Conflict, InvalidInput, NotFound, RunInProgress
-from backchat.ports.storage import Delete, Query, Range, RecordStore
+from backchat.ports.storage import Change, Delete, Query, Range, RecordStore
 from backchat.services.conversations import Conversations
 from backchat.services.finding import Found, Place, found_words
 from backchat.services.growing import grown, heard
 from backchat.services.message_files import files_purges, require_own_images
+from backchat.services.new_message import NewMessage
 from backchat.services.paging import pages
 from backchat.services.retrying import retrying
 from backchat.services.rewording import reworded, still_said
@@ -25,21 +27,6 @@ from backchat.services.stored import MESSAGE, conversation_put, message_of, mess
 from backchat.services.tree_reading import PAGE, placed, tree_of
 
 __all__ = ["Found", "NewMessage", "Trees"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewMessage:
-    """A message as a client stores it. ``id`` None: the server names it. ``parent`` None: a root."""
-
-    id: str | None = None
-    parent: str | None = None
-    role: Role = "user"
-    parts: tuple[Part, ...]
-    status: MessageStatus = "complete"
-    provider: str | None = None
-    model: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +109,7 @@ class Trees:
             parts = reworded(old.parts, text, index)
             extra = still_said(old.extra, old.parts, text, index)
             changed = replace(old, parts=parts, extra=extra, model=model or old.model)
-            return await self._rewrite(conversation, old, changed)
+            return await self._rewrite(who, conversation, old, changed)
 
         return await retrying(attempt)
 
@@ -130,11 +117,11 @@ class Trees:
         """Set these of the message's extras; None removes one."""
 
         async def attempt() -> Message:
-            await self.conversations.open(who, id, "annotate")
+            conversation = await self.conversations.open(who, id, "annotate")
             old = await self._message(id, message)
             kept = {name: value for name, value in {**old.extra, **extra}.items() if value is not None}
             changed = replace(old, extra=kept, updated_at=self.now())
-            await self.store.apply([message_put(changed)])
+            await self.store.apply([message_put(changed), *self._required(who, conversation, "annotate")])
             return await placed(self.store, replace(changed, version=changed.version + 1))
 
         return await retrying(attempt)
@@ -150,7 +137,8 @@ class Trees:
     ) -> None:
         """Delete one message. Its children stay and are roots; an active path that ended with it ends before it.
 
-        With ``splice`` its children follow its parent instead, so that an active path that it was on is whole. A run
+        With ``splice`` its children follow its parent instead, so that an active path that it was on is whole; and a
+        path that nothing is left of is empty, whatever there is on other branches: nothing comes into view. A run
         that waits for the outputs of its tool calls is cancelled. ``busy``: what to do while a reply is being made;
         ``refuse`` raises RunInProgress. Raises NotFound, and Forbidden for what the caller has not said and may not
         delete.
@@ -168,10 +156,13 @@ class Trees:
                 removed=(*conversation.removed, old.id) if conversation.source is not None else (),
             )
             if conversation.leaf == old.id:
-                changed = replace(changed, leaf=await self._before(old))
+                changed = replace(changed, leaf=await (self._parent(old) if splice else self._before(old)))
             gone = Delete(MESSAGE.name, old.id, old.version)
             moved = await self._children(old, await self._parent(old)) if splice else []
-            await self.store.apply([conversation_put(changed), gone, *files_purges(old), *map(message_put, moved)])
+            member = self._required(who, conversation, _action(who, old))
+            await self.store.apply(
+                [conversation_put(changed), gone, *files_purges(old), *map(message_put, moved), *member]
+            )
 
         await retrying(attempt)
 
@@ -195,9 +186,11 @@ class Trees:
         """A message that the caller may change: because they have said it, or because they may change any."""
         conversation = await self.conversations.open(who, id)
         found = await self._message(id, message)
-        own = found.role == "user" and found.author == who.user
-        await self.conversations.access.require(who, "withdraw" if own else "rewrite", conversation)
+        await self.conversations.access.require(who, _action(who, found), conversation)
         return conversation, found
+
+    def _required(self, who: Identity, conversation: Conversation, action: Action) -> list[Change]:
+        return self.conversations.access.required(who, conversation, action)
 
     async def _parent(self, message: Message) -> str | None:
         return (await placed(self.store, message)).parent
@@ -251,7 +244,8 @@ class Trees:
         require_own_images(message)
         said = message.role == "user"
         changed = heard(conversation, message, self.retention) if said else grown(conversation, message)
-        await self.store.apply([message_put(message), conversation_put(changed)])
+        member = self._required(who, conversation, "rewrite")
+        await self.store.apply([message_put(message), conversation_put(changed), *member])
         return replace(message, version=1)
 
     async def _replace(self, who: Identity, conversation: Conversation, old: Message, new: NewMessage) -> Message:
@@ -269,13 +263,14 @@ class Trees:
             extra={**old.extra, **new.extra},
         )
         require_own_images(changed, old)
-        return await self._rewrite(replace(conversation, updated_at=self.now()), old, changed)
+        return await self._rewrite(who, replace(conversation, updated_at=self.now()), old, changed)
 
-    async def _rewrite(self, conversation: Conversation, old: Message, changed: Message) -> Message:
+    async def _rewrite(self, who: Identity, conversation: Conversation, old: Message, changed: Message) -> Message:
         changed = replace(changed, updated_at=self.now())
         characters = conversation.characters + len(changed.text) - len(old.text)
         counted = conversation_put(replace(conversation, characters=characters))
-        await self.store.apply([message_put(changed), counted, *files_purges(old, kept=changed)])
+        member = self._required(who, conversation, _action(who, old))
+        await self.store.apply([message_put(changed), counted, *files_purges(old, kept=changed), *member])
         return await placed(self.store, replace(changed, version=changed.version + 1))
 
     async def _settled(
@@ -294,3 +289,8 @@ class Trees:
         where = (("conversation", (message.conversation,)),)
         newest = await self.store.find(Query(kind=MESSAGE.name, where=where, order=("seq",), descending=True, limit=2))
         return next((record.id for record in newest if record.id != message.id), None)
+
+
+def _action(who: Identity, message: Message) -> Action:
+    """What changing this message is: whoever may say something may take back what they have said."""
+    return "withdraw" if message.role == "user" and message.author == who.user else "rewrite"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from backchat.domain.assistant import definitions_of
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention
-from backchat.domain.message import Image, Message, Part, Text, ToolCall
+from backchat.domain.message import Image, Message, Part, Text
 from backchat.domain.recipe import Effort, Recipe
 from backchat.domain.run import Run
 from backchat.errors import InvalidInput, NotFound, RunInProgress, StaleWrite
@@ -26,7 +26,7 @@ from backchat.services.engine import Engine
 from backchat.services.files import file_puts
 from backchat.services.growing import heard
 from backchat.services.onces import earlier, once_put
-from backchat.services.openings import Openings, last_said, payer_in
+from backchat.services.openings import Openings, last_said, last_stored, payer_in
 from backchat.services.providers import Providers
 from backchat.services.replying import own_tools
 from backchat.services.runs import Runs
@@ -92,7 +92,10 @@ class Turns:
     ) -> Run:
         """Answer the last thing that the user said anew, with the settings of the conversation.
 
-        The answer there was stays on the tree; the new one takes its place on the active path once it is complete.
+        The answer there was stays on the tree; the new one takes its place on the active path once it is complete. If
+        the path ends elsewhere by then, because something was stored there meanwhile, it stays as it is, and the new
+        answer is beside it. The conversation is kept for longer, as after a word of the user's.
+
         Raises like ``say``, and InvalidInput if the user has said nothing there.
         """
         return await self._in_turn(who, Say(text="", conversation=conversation, busy=busy), self._anew)
@@ -122,8 +125,9 @@ class Turns:
         tools: Sequence[Mapping[str, Any]] | None = None,
         reasoning: Effort | None = None,
     ) -> Run:
-        """Hand in the outputs of the tools that a run waits for, as (call id, text); it goes on.
+        """Hand in the outputs of the tools that a run waits for, as (call id, text); it goes on, at the caller's cost.
 
+        Where the caller is not the owner, it goes on without memories, and nothing is learned from it.
         ``run`` None is the one that the conversation waits with. ``tools`` and ``reasoning`` are for the rest of the
         run instead of what it began with. Raises NotFound, NotOwned or Forbidden; InvalidInput for a run that does not
         wait and for outputs that do not match its calls one by one; InsufficientCredits; Draining.
@@ -136,13 +140,16 @@ class Turns:
                 raise NotFound("the message with the tool calls was deleted")
             asked, now, recipe = message_of(record), self._now(), waiting.recipe
             own = own_tools(recipe.server_tools, [t.name for t in recipe.tools])
-            after = await self._last_stored(waiting, asked, own)
+            after = await last_stored(self._store, waiting, asked, own)
             if tools is not None:
                 recipe = replace(recipe, tools=definitions_of(tuple(tools)))
             if reasoning is not None:
                 recipe = replace(recipe, reasoning=reasoning)
-            going = replace(waiting, worker=self._runs.worker, answer=self._new_id(), recipe=recipe)
+            if who.user != waiting.owner:
+                recipe = replace(recipe, memory="off")
+            going = replace(waiting, author=who.user, worker=self._runs.worker, answer=self._new_id(), recipe=recipe)
             going, grown, changes = resumed(going, asked, after, own, here, outputs, now, self._new_id)
+            changes += self._conversations.access.required(who, here, "say")
             self._runs.refuse_if_draining()
             await self._engine.ledger.check(payer_of(going))
             try:
@@ -152,11 +159,6 @@ class Turns:
             going = replace(going, version=going.version + 1)
             self._start(going, replace(grown, version=grown.version + 1))
             return going
-
-    async def _last_stored(self, waiting: Run, asked: Message, own: Container[str]) -> str:
-        """The id of what the outputs follow: the calls, or what the server's own tools answered to some of them."""
-        mixed = any(p.name in own for p in asked.parts if isinstance(p, ToolCall))
-        return waiting.parent if mixed and await self._store.get("message", waiting.parent) is not None else asked.id
 
     async def _waiting(self, who: Identity, conversation: Conversation, id: str | None) -> Run:
         if id is None:
@@ -236,8 +238,10 @@ class Turns:
         if message is None:
             raise InvalidInput("the user has said nothing here that could be answered again")
         run = self._run(who, conversation, message, now, recipe(say, asked, assistant, self._engine.toolbox.names))
-        run = replace(run, model=say.model or asked[0].provider.model, again=True)
-        return await self._begin(run, replace(conversation, updated_at=now, active_run=run.id), changes)
+        run = replace(run, model=say.model or asked[0].provider.model, again=conversation.leaf)
+        kept = self._retention.deadline(conversation.temporary, now)
+        grown = replace(conversation, updated_at=now, active_run=run.id, expires_at=kept)
+        return await self._begin(run, grown, changes)
 
     def _run(self, who: Identity, conversation: Conversation, message: Message, now: datetime, recipe: Recipe) -> Run:
         """A run that answers the message."""

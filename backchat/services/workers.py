@@ -23,8 +23,8 @@ import structlog
 from backchat.domain.run import MemoriesRecalled, Run
 from backchat.domain.times import stamp
 from backchat.errors import Interrupted, StaleWrite
-from backchat.ports.storage import Change, Delete, Purge, Put, Query, Range, Record, RecordStore
-from backchat.services.booking import booking, cut_off
+from backchat.ports.storage import Delete, Purge, Put, Query, Range, Record, RecordStore
+from backchat.services.booking import booking, cut_off, unbooked
 from backchat.services.endings import Ending, failure_of, unclaimed
 from backchat.services.engine import Engine
 from backchat.services.jobs import Jobs
@@ -37,6 +37,8 @@ from backchat.services.stored import conversation_of
 log = structlog.get_logger(source=__name__)
 PAGE = 200
 LISTEN = 0.5
+AT_ONCE = 50
+"""Runs that are ended side by side: they share commits, and what each has said is in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +144,17 @@ class Workers:
         running, idle = await self._running(), await self.jobs.idle()  # before the processes: nothing is older than its
         workers = {w.id: w for w in await self.store.find(Query(kind="worker", limit=1000))}
         dead = {id for id, w in workers.items() if id != self.runs.worker and await self._is_dead(w)}
-        ended = 0
+        orphans: list[Run] = []
         for run in running:
             if run.worker == self.runs.worker:
                 orphan = run.id not in self.runs.live and (leaving or run.id in self.runs.lost)
             else:
                 orphan = run.worker in dead or run.worker not in workers
             if orphan:
-                ended += await self._interrupt(run)
+                orphans.append(run)
+        ended = 0
+        for n in range(0, len(orphans), AT_ONCE):
+            ended += sum(await asyncio.gather(*[self._interrupt(run) for run in orphans[n : n + AT_ONCE]]))
         self.runs.lost &= {run.id for run in running}
         taken = 0 if leaving else await self.jobs.adopt(idle, lambda worker: worker in dead or worker not in workers)
         for id in dead - {run.worker for run in running}:  # with nothing left of theirs
@@ -183,7 +188,19 @@ class Workers:
         return await asyncio.to_thread(Process(doc["host"], doc["pid"], doc["started"]).is_gone)
 
     async def _interrupt(self, run: Run) -> bool:
-        """Write the end that a dead process could not. False if somebody else has done it, or deleted the run."""
+        """Write the end that a dead process could not. False if somebody else has done it, or deleted the run.
+
+        Also if it cannot be written now: the next look finds the run again, and others do not wait for it.
+        """
+        try:
+            return await self._end(run)
+        except StaleWrite:
+            return False
+        except Exception:
+            log.exception("run.not_recovered", run=run.id)
+            return False
+
+    async def _end(self, run: Run) -> bool:
         said, grounds, last = Said(), [], run.began  # what it said before it paused is a message already
         while batch := await read_events(self.store, run.id, last):
             for seq, event in batch:
@@ -192,23 +209,20 @@ class Workers:
                 if type(event) is MemoriesRecalled:
                     grounds.append(event)
         cut = await cut_off(self.store, self.engine.memory, run, said, grounds)
-        booked: list[Change] = []
+        booked: list[Put] = []
         if cut is not None:
             said.add(cut)
-            booked.append(booking(self.engine.ledger, run, cut, len(said.calls)))
+            booked = await unbooked(self.store, [booking(self.engine.ledger, run, cut, len(said.calls))])
         record = await self.store.get("conversation", run.conversation)
         asked = Delete("cancel", run.id)
-        try:
-            if record is None:
-                await self.store.apply([Delete("run", run.id, run.version), events_purge(run.id), asked, *booked])
-                return False
-            error = Interrupted("the server stopped before the reply was complete")
-            run = await unclaimed(self.store, run)
-            ending = Ending(status="interrupted", provider=run.provider, model=run.model, failure=failure_of(error))
-            _, _, changes, end = ending.changes(run, conversation_of(record), said, self.now(), self.runs.times.keep)
-            await self.store.apply([*changes, *booked, event_put(run.id, last + 1, end), asked])
-        except StaleWrite:
+        if record is None:
+            await self.store.apply([Delete("run", run.id, run.version), events_purge(run.id), asked, *booked])
             return False
+        error = Interrupted("the server stopped before the reply was complete")
+        run = await unclaimed(self.store, run)
+        ending = Ending(status="interrupted", provider=run.provider, model=run.model, failure=failure_of(error))
+        _, _, changes, end = ending.changes(run, conversation_of(record), said, self.now(), self.runs.times.keep)
+        await self.store.apply([*changes, *booked, event_put(run.id, last + 1, end), asked])
         return True
 
     async def sweep(self) -> None:

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from backchat.domain.conversation import Conversation, given_title
 from backchat.domain.identity import Identity
+from backchat.domain.message import Role
 from backchat.domain.settings import ModelSettings
 from backchat.domain.times import moment, stamp
 from backchat.domain.usage import Payer
-from backchat.domain.workspace import personal_workspace
 from backchat.errors import Forbidden, NotFound
 from backchat.ports.storage import Change as Stored
 from backchat.ports.storage import Condition, Query, Record, RecordStore, Require
@@ -21,9 +21,10 @@ from backchat.services.conversations import Conversations
 from backchat.services.deadlines import living
 from backchat.services.ledger import Ledger
 from backchat.services.paging import all_found, pages
+from backchat.services.paths import Excerpt, Path
 from backchat.services.retrying import retrying
 from backchat.services.stored import CONVERSATION, conversation_of, conversation_put
-from backchat.services.workspace_records import MEMBERSHIP, WORKSPACE, member_id
+from backchat.services.workspace_records import WORKSPACE
 from backchat.services.workspaces import Workspaces
 
 Status = Literal["active", "completed", "archived"]
@@ -138,12 +139,26 @@ class WorkspaceConversations:
             raise NotFound("conversation not found")
         return conversation
 
+    async def messages(self, who: Identity, id: str, *, role: Role | None = None, skip: int, limit: int) -> Excerpt:
+        """Messages of its active path, of this role if one is given. Raises like ``conversations.open``."""
+        return await (await self._path(who, id)).excerpt(skip=skip, limit=limit, role=role)
+
+    async def message(self, who: Identity, id: str, message: str) -> Excerpt:
+        """One message of its active path. Raises NotFound, also for one of another branch."""
+        found = await (await self._path(who, id)).one(message)
+        if found is None:
+            raise NotFound("message not found")
+        return found
+
+    async def _path(self, who: Identity, id: str) -> Path:
+        conversation = await self.conversations.open(who, id)
+        return Path(self.store, id, conversation.leaf)
+
     async def create(self, who: Identity, workspace: str, given: Change, *, channel: str) -> Conversation:
         """An empty conversation. Raises NotFound for the workspace, InsufficientCredits before anything is stored."""
         # Nothing comes to lie in a workspace that goes at this moment, nor in one that the caller is put out of.
         needed: list[Stored] = [Require(WORKSPACE.name, workspace)]
-        if workspace != personal_workspace(who.user):
-            needed.append(Require(MEMBERSHIP.name, member_id(workspace, who.user)))
+        needed += self.conversations.access.required_in(who, workspace)
 
         async def attempt() -> Conversation:
             await self.workspaces.open(who, workspace)
@@ -177,7 +192,8 @@ class WorkspaceConversations:
             after = _changed(before, change, self._now())
             if after == before:
                 return before
-            await self.store.apply([conversation_put(after)])
+            member = self.conversations.access.required(who, before, "update")
+            await self.store.apply([conversation_put(after), *member])
             return replace(after, version=after.version + 1)
 
         return await retrying(attempt)

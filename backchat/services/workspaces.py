@@ -10,7 +10,7 @@ from backchat.domain.identity import Identity, User
 from backchat.domain.rights import Action, Role
 from backchat.domain.times import moment, stamp
 from backchat.domain.workspace import Membership, Workspace, personal_workspace
-from backchat.errors import InvalidInput, NotFound, NotOwned
+from backchat.errors import InvalidInput, NotFound
 from backchat.ports.storage import Delete, Query, RecordStore, Require
 from backchat.services.access import Access
 from backchat.services.account_records import USER
@@ -20,6 +20,7 @@ from backchat.services.dissolving import TOPIC, Emptying, clearing_job, dissolut
 from backchat.services.jobs import Job, Jobs
 from backchat.services.paging import all_found
 from backchat.services.retrying import retrying
+from backchat.services.storable import askable
 from backchat.services.workspace_records import (
     MEMBERSHIP,
     WORKSPACE,
@@ -86,12 +87,9 @@ class Workspaces:
         """Raises NotFound for one that there is not, and NotOwned, which reads alike, for one that the caller may not
         enter; Forbidden for what their role does not allow. Whoever may enter without being a member counts as one.
         """
-        own = id == personal_workspace(who.user)
-        if own:
+        if id == personal_workspace(who.user):
             await self._personal(who)
         record = await self._store.get(WORKSPACE.name, id)
-        if own and record is not None and record.doc["owner"] != who.user:
-            raise NotOwned("workspace not found")  # it was passed on when they were deleted, and they are back
         workspace = await self._access.require_in(who, action, workspace_of(record) if record is not None else None)
         return workspace, await self._access.role(id, who.user) or "member"
 
@@ -152,11 +150,12 @@ class Workspaces:
         return [Member(m, users[m.user]) for m in page], await self._store.count(query)
 
     async def add(
-        self, who: Identity, id: str, role: Role, *, user: str | None = None, email: str | None = None
+        self, who: Identity, id: str, role: Role | None, *, user: str | None = None, email: str | None = None
     ) -> tuple[Member, bool]:
         """Make a user a member, or give a member another role; and whether they were none before.
 
-        Exactly one of ``user``, an id, and ``email`` is given. Raises like ``open``, and InvalidInput (``body.user_id``
+        ``role`` None: ``member`` for a new one; others keep theirs. Exactly one of ``user``, an id, and ``email`` is
+        given. Raises like ``open``, and InvalidInput (``body.user_id``
         or ``body.email``) for an account that there is not, for the role of the owner, and for the owner's own role.
         """
         field = "body.user_id" if email is None else "body.email"
@@ -171,11 +170,11 @@ class Workspaces:
             there = await self._membership(id, known[0].id)
             if there is not None and there.role == "owner":
                 raise InvalidInput("the owner of a workspace keeps that role", field=field)
-            if there is not None and there.role == role:
+            if there is not None and role in (None, there.role):
                 return Member(there, known[0]), False
-            member = Membership(workspace=id, user=known[0].id, role=role, created_at=self._now())
+            member = Membership(workspace=id, user=known[0].id, role=role or "member", created_at=self._now())
             if there is not None:
-                member = replace(there, role=role)
+                member = replace(there, role=member.role)
             # Neither a workspace nor an account that goes at this moment has members and memberships afterwards.
             await self._store.apply([membership_put(member), Require(WORKSPACE.name, id), known[1]])
             return Member(replace(member, version=member.version + 1), known[0]), there is None
@@ -187,13 +186,12 @@ class Workspaces:
         if user is None:
             found = await self._accounts.user_by_email(email or "")
             return (found, Require(USER.name, found.id)) if found is not None else None
-        if not user.isprintable():  # nobody's, and a store need not be able to ask for it
+        if not askable(user):
             return None
         if (found := await self._accounts.user(user)) is not None:
             return found, Require(USER.name, user)
         home = personal_workspace(user)
-        record = await self._store.get(WORKSPACE.name, home)
-        if record is None or record.doc["owner"] != user:
+        if await self._store.get(WORKSPACE.name, home) is None:
             return None
         return (await self._accounts.users_of([user]))[user], Require(WORKSPACE.name, home)
 
@@ -215,7 +213,7 @@ class Workspaces:
         await retrying(attempt)
 
     async def _membership(self, workspace: str, user: str) -> Membership | None:
-        if not user.isprintable():
+        if not askable(user):
             return None
         record = await self._store.get(MEMBERSHIP.name, member_id(workspace, user))
         return membership_of(record) if record is not None else None

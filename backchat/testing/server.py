@@ -19,6 +19,7 @@ from backchat.config import load_config
 from backchat.plugins import Plugins
 from backchat.services.container import Services
 from backchat.web.keys import SERVICES
+from backchat.web.lines import LONGEST_LINE
 
 MINIMAL: Mapping[str, Any] = {
     "storage": {"use": "sqlite", "path": {"$data": "backchat.db"}},
@@ -62,7 +63,7 @@ async def running(
 
     app = build_app(await asyncio.to_thread(load), clock)
     server = TestServer(app)
-    await server.start_server(access_log=None)
+    await server.start_server(access_log=None, max_line_size=LONGEST_LINE)
     async with TestClient(server) as client:
         yield Box(client, app[SERVICES])
 

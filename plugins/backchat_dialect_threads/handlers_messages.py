@@ -57,7 +57,7 @@ async def _begin(call: Call, thread: str | None) -> Begun:
 
 async def _ready(call: Call, say: Say, attached: Attached | None) -> None:
     try:
-        await call.services.documents.ready(assistant=say.assistant, conversation=say.conversation)
+        await call.services.documents.ready(call.who, assistant=say.assistant, conversation=say.conversation)
     except DocumentsPending as error:
         if attached is None:
             raise

@@ -66,7 +66,7 @@ def cited(run: Run, text: str, memories: Sequence[Recalled] | None) -> list[dict
 async def reply(call: Call, run_id: str, attachments: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
     """Wait for a run to end or to want tool outputs, and show its answer. Raises what the run failed with."""
     run, message = await call.services.runs.result(call.who, run_id)
-    memories, files = await call.services.runs.grounds(run)
+    memories, files = await call.services.runs.grounds(call.who, run)
     found = shown(run, message, memories, files, call.services.conversations.now())
     found["attachments"] = attachments
     usage = await context_usage(call, run, message)

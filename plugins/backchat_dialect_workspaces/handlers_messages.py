@@ -15,25 +15,21 @@ from backchat_dialect_workspaces.paging import paged, window
 
 async def list_messages(call: Call) -> web.Response:
     skip, size = window(call)
-    path = await call.services.conversations.whole(call.who, call.opened.id)
-    role = call.query["role"]
-    wanted = [m for m in path if role in (None, m.role)]
-    return json_answer(paged(call, await shown(wanted[skip : skip + size], path), len(wanted)))
+    found = await call.services.workspace_conversations.messages(
+        call.who, call.opened.id, role=call.query["role"], skip=skip, limit=size
+    )
+    return json_answer(paged(call, await shown(found.shown, found.around), found.count))
 
 
 async def get_message(call: Call) -> web.Response:
-    path = await call.services.conversations.whole(call.who, call.opened.id)
-    found = [m for m in path if m.id == call.path("message_id")]
-    if not found:
-        raise NotFound("message not found")
-    return json_answer((await shown(found, path))[0])
+    found = await call.services.workspace_conversations.message(call.who, call.opened.id, call.path("message_id"))
+    return json_answer((await shown(found.shown, found.around))[0])
 
 
 async def delete_message(call: Call) -> web.Response:
     """Delete one message; a branch that is not shown is not here."""
     session, message = call.opened.id, call.path("message_id")
-    if all(m.id != message for m in await call.services.conversations.whole(call.who, session)):
-        raise NotFound("message not found")
+    await call.services.workspace_conversations.message(call.who, session, message)
     await call.services.trees.remove(call.who, session, message, splice=True, busy="refuse")
     return web.Response(status=204)
 

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
+from marshmallow import ValidationError
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.settings import ModelSettings
 from backchat.errors import InvalidInput, NotFound
 from backchat.services.container import Services
 from backchat.services.workspace_conversations import Change, Order
+from backchat.web.body import Misfit
 from backchat.web.dialect import Call
 from backchat_dialect_workspaces import shapes
-from backchat_dialect_workspaces.answering import CHANNEL, json_answer
+from backchat_dialect_workspaces.answering import CHANNEL, MANY, json_answer
 from backchat_dialect_workspaces.paging import paged, window
-from backchat_dialect_workspaces.problems import NOT_FOUND
+from backchat_dialect_workspaces.problems import HIDDEN, NOT_FOUND
+from backchat_dialect_workspaces.schemas import SessionSchema
 
 ORDERS: Mapping[str, Order] = {"updated_at": "updated", "created_at": "created", "name": "title"}
-SETTINGS = {"ai_provider": "provider", "ai_model": "model", "system_prompt": "system", "agent_framework": "agent"}
 SAMPLING = {
     **{name: name for name in ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty")},
     "model_parameters": "parameters",
 }
-"""What settings are called in bodies, and here."""
+"""What the settings of a model are called in bodies, and here."""
 NEW = {"agent_framework": shapes.NO_AGENT}
 """What a session begins with: the server's tools are there."""
-HIDDEN = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex", "Referrer-Policy": "no-referrer"}
-"""Headers of what everybody may see who has a link: nobody keeps it, finds it or passes the link on."""
 
 
 async def list_sessions(call: Call) -> web.Response:
@@ -50,7 +51,14 @@ async def list_sessions(call: Call) -> web.Response:
 
 
 async def create_session(call: Call) -> web.Response:
-    given = _change(call.services, {**NEW, **call.body})
+    body = call.body
+    begun = _settings(call.services, {**NEW, **body}, ModelSettings(), {})
+    given = Change(
+        title=body.get("name"),
+        status=body.get("status"),
+        settings=lambda _: begun,
+        options={"stream": body["stream"]} if "stream" in body else None,
+    )
     made = await call.services.workspace_conversations.create(
         call.who, call.path("workspace_id"), given, channel=CHANNEL
     )
@@ -62,9 +70,19 @@ async def get_session(call: Call) -> web.Response:
 
 
 async def update_session(call: Call) -> web.Response:
-    """Change what is given; settings hold from the next message on."""
-    change = _change(call.services, call.body)
-    changed = await call.services.workspace_conversations.update(call.who, call.opened.id, change)
+    """Change what is given; settings hold from the next message on.
+
+    What is given as it is shown changes nothing: neither is a default chosen by it, nor need it be there any more.
+    """
+    body, before, services = call.body, call.opened, call.services
+    stream = body.get("stream", shapes.streams(before))
+    change = Change(
+        title=_name(body["name"], before.title) if "name" in body else None,
+        status=body.get("status"),
+        settings=lambda there: _settings(services, body, there, shapes.answering(there, services)),
+        options={"stream": stream} if stream != shapes.streams(before) else None,
+    )
+    changed = await services.workspace_conversations.update(call.who, before.id, change)
     return json_answer(_shown(call, changed))
 
 
@@ -77,24 +95,38 @@ def _shown(call: Call, conversation: Conversation) -> dict[str, Any]:
     return shapes.session(conversation, call.who, call.services)
 
 
-def _change(services: Services, body: Mapping[str, Any]) -> Change:
-    """What the body asks for. Raises InvalidInput for a provider or framework that there is not."""
-    provider, agent = body.get("ai_provider"), body.get("agent_framework")
-    if provider is not None and services.providers.find(provider) is None:
+def _name(given: Any, before: str) -> str | None:
+    """The name that is asked for; None if it is the one that there is. Raises Misfit like the schema of a new one."""
+    if given == (before or None):
+        return None
+    try:
+        return SessionSchema(only=("name",)).load({"name": given})["name"] or ""
+    except ValidationError as error:
+        raise Misfit("body", error) from None
+
+
+def _settings(
+    services: Services, body: Mapping[str, Any], there: ModelSettings, shown: Mapping[str, Any]
+) -> ModelSettings:
+    """The settings that the body makes of those that there are; ``shown``: who answers, as it is shown.
+
+    Another provider answers with its own model unless one is given. Raises InvalidInput for a provider or framework
+    that there is not.
+    """
+    given = {name: value for name, value in body.items() if name not in shown or value != shown[name]}
+    provider, agent = given.get("ai_provider", there.provider), given.get("agent_framework", there.agent)
+    if provider not in (None, there.provider) and services.providers.find(provider) is None:
         raise InvalidInput(f"must be one of: {', '.join(services.providers.configured)}", field="body.ai_provider")
-    if agent is not None and agent not in services.agents:
+    if agent not in (None, there.agent) and agent not in services.agents:
         raise InvalidInput(f"must be one of: {', '.join(services.agents)}", field="body.agent_framework")
-
-    def settings(there: ModelSettings) -> ModelSettings:
-        given = {name: body[field] for field, name in SETTINGS.items() if field in body}
-        chosen = {name: body[field] for field, name in SAMPLING.items() if field in body}
-        return replace(there, **given, sampling=replace(there.sampling, **chosen))
-
-    return Change(
-        title=(body["name"] or "") if "name" in body else None,
-        status=body.get("status"),
-        settings=settings,
-        options={"stream": body["stream"]} if "stream" in body else None,
+    chosen = {name: body[field] for field, name in SAMPLING.items() if field in body}
+    return replace(
+        there,
+        provider=provider,
+        model=given.get("ai_model", there.model) if provider == there.provider else body.get("ai_model"),
+        agent=agent,
+        system=body.get("system_prompt", there.system),
+        sampling=replace(there.sampling, **chosen),
     )
 
 
@@ -110,5 +142,9 @@ async def read_public(call: Call) -> web.Response:
     try:
         conversation, messages = await call.services.publishing.read(call.path("link_uuid"))
     except NotFound:
-        return json_answer({"detail": NOT_FOUND, "code": "not_found"}, 404, HIDDEN)
-    return json_answer(shapes.public(conversation, messages, call.services), headers=HIDDEN)
+        raise NotFound(NOT_FOUND) from None
+    if len(messages) < MANY:
+        told = shapes.public(conversation, messages, call.services)
+    else:
+        told = await asyncio.to_thread(shapes.public, conversation, messages, call.services)
+    return json_answer(told, headers=HIDDEN)

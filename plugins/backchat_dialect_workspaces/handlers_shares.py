@@ -13,7 +13,7 @@ async def share_session(call: Call) -> web.Response:
     """201 for a new share; 200 for one that allows something else now."""
     body, session = call.body, call.opened.id
     made, new = await call.services.grants.give(
-        call.who, session, body["permission"], user=body.get("user_id"), email=body.get("email")
+        call.who, session, body.get("permission"), user=body.get("user_id"), email=body.get("email")
     )
     return json_answer(shapes.share(made, session), 201 if new else 200)
 

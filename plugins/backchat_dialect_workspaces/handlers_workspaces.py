@@ -47,7 +47,7 @@ async def add_member(call: Call) -> web.Response:
     """201 for a new member; 200 for one who has another role now."""
     body = call.body
     made, new = await call.services.workspaces.add(
-        call.who, call.path("workspace_id"), body["role"], user=body.get("user_id"), email=body.get("email")
+        call.who, call.path("workspace_id"), body.get("role"), user=body.get("user_id"), email=body.get("email")
     )
     return json_answer(shapes.member(made), 201 if new else 200)
 

@@ -29,13 +29,20 @@ CODES: Mapping[str, str] = {
 NOT_FOUND = "Not found."
 """What is said of a path that there is not, and of every public link that shows nothing."""
 
+PUBLIC = "/api/chats/shared/"
+"""Where public links are."""
+HIDDEN = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex", "Referrer-Policy": "no-referrer"}
+"""Headers of everything there, whatever the status: nobody keeps it, finds it or passes the link on."""
+
 
 def render_error(problem: Problem, request: web.Request) -> web.Response:
     shown = problem
     if request.match_info.http_exception is not None:
         text = NOT_FOUND if problem.status == 404 else f'Method "{request.method}" not allowed.'
         shown = Problem(problem.status, problem.code, text)
-    headers = {"WWW-Authenticate": 'JWT realm="api"'} if problem.status == 401 else None
+    headers = {"WWW-Authenticate": 'JWT realm="api"'} if problem.status == 401 else {}
+    if request.path.startswith(PUBLIC):
+        headers |= HIDDEN
     return web.Response(
         body=orjson.dumps(body_of(shown)), status=problem.status, content_type="application/json", headers=headers
     )

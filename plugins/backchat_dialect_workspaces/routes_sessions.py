@@ -7,6 +7,7 @@ from backchat_dialect_workspaces import answers, schemas
 from backchat_dialect_workspaces import handlers_sessions as sessions
 from backchat_dialect_workspaces import handlers_shares as shares
 from backchat_dialect_workspaces.opening import session, workspace
+from backchat_dialect_workspaces.problems import PUBLIC
 from backchat_dialect_workspaces.routes_workspaces import ONE as WORKSPACE
 from backchat_dialect_workspaces.settings import shared
 from backchat_dialect_workspaces.statuses import BODY, BROKE, LIMITED, MISSING, REFUSED, UNFIT, statuses
@@ -51,7 +52,7 @@ ROUTES = [
             handler=sessions.update_session,
             opens=session("update"),
             summary="Change a session; what is missing stays as it is",
-            body=schemas.SessionSchema(),
+            body=schemas.SessionChangeSchema(),
             answer=answers.SessionAnswerSchema(),
             statuses=statuses(BODY, MISSING, REFUSED, ok="The session"),
         )
@@ -107,7 +108,7 @@ ROUTES = [
     ),
     Route(
         method="GET",
-        path="/api/chats/shared/{link_uuid}/",
+        path=f"{PUBLIC}{{link_uuid}}/",
         handler=sessions.read_public,
         summary="What a public session shows",
         answer=answers.PublicSchema(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import ValidationError, validates_schema
+from marshmallow import ValidationError, fields, validates_schema
 
 from backchat_dialect_workspaces.fields import (
     Choice,
@@ -53,7 +53,7 @@ class WorkspaceSchema(Lenient):
 class MemberSchema(Lenient):
     user_id = Words(ID, description="Of an existing account; or its `email`.")
     email = Words(ID)
-    role = Choice("member", "admin", load_default="member")
+    role = Choice("member", "admin", description="`member`, or what it was before.")
 
     @validates_schema
     def names_one(self, data: dict[str, Any], **_: Any) -> None:
@@ -72,10 +72,10 @@ class SessionsQuerySchema(PageSchema):
 class SessionSchema(Lenient):
     """Nothing is required: what is missing has its default, and keeps its value when a session is changed."""
 
-    name = Words(NAME, blank=True, allow_none=True)
+    name: fields.Field[Any] = Words(NAME, blank=True, allow_none=True)
     status = Choice(*STATUSES)
-    ai_provider = Words(MODEL, description="Name of a configured provider.")
-    ai_model = Words(MODEL)
+    ai_provider = Words(MODEL, allow_none=True, description="Name of a configured provider; null for the default.")
+    ai_model = Words(MODEL, allow_none=True, description="null for the one that the provider is configured with.")
     system_prompt = Words(PROMPT, blank=True, trim=False)
     temperature = Number(0.0, 2.0)
     max_tokens = Count()
@@ -87,10 +87,16 @@ class SessionSchema(Lenient):
     agent_framework = Words(MODEL, description="`none`, or the name of an installed framework.")
 
 
+class SessionChangeSchema(SessionSchema):
+    """A name is judged by the handler: the one that there is may be longer, if another dialect has given it."""
+
+    name = fields.Raw(allow_none=True, metadata={"type": "string", "maxLength": NAME})
+
+
 class ShareSchema(Lenient):
     user_id = Words(ID, description="Of a member of the workspace; or their `email`.")
     email = Words(ID)
-    permission = Choice("view", "edit", load_default="view")
+    permission = Choice("view", "edit", description="`view`, or what it was before.")
 
     @validates_schema
     def names_one(self, data: dict[str, Any], **_: Any) -> None:

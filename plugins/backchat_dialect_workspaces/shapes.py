@@ -11,12 +11,14 @@ from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity, User
 from backchat.domain.message import Message, ToolCall, ToolResult
 from backchat.domain.rights import Role
+from backchat.domain.settings import ModelSettings
 from backchat.domain.times import stamp
 from backchat.domain.workspace import Workspace
 from backchat.services.container import Services
 from backchat.services.grants import Granted
 from backchat.services.workspace_conversations import status_of
 from backchat.services.workspaces import Member
+from backchat_dialect_workspaces.problems import PUBLIC
 
 NO_AGENT = "none"
 """The agent of a session that was begun where there are no agents."""
@@ -55,16 +57,15 @@ def session(c: Conversation, who: Identity, services: Services) -> dict[str, Any
         "user": c.owner,
         "name": c.title or None,
         "status": status_of(c),
-        **_model(c, services),
+        **answering(settings, services),
         "system_prompt": settings.system,
         "temperature": sampling.temperature,
         "max_tokens": sampling.max_tokens,
         "top_p": sampling.top_p,
         "frequency_penalty": sampling.frequency_penalty,
         "presence_penalty": sampling.presence_penalty,
-        "stream": c.options.get("stream") is True,
+        "stream": streams(c),
         "model_parameters": dict(sampling.parameters),
-        "agent_framework": settings.agent or NO_AGENT,
         "is_shared": bool(c.grants),
         "is_public": c.public,
         "shareable_link_id": c.link if mine else None,
@@ -74,11 +75,19 @@ def session(c: Conversation, who: Identity, services: Services) -> dict[str, Any
     }
 
 
-def _model(c: Conversation, services: Services) -> dict[str, Any]:
-    """Which provider and model answer: those that were chosen, also if they are gone, else the server's."""
-    chosen = c.settings.provider or services.providers.default
+def answering(settings: ModelSettings, services: Services) -> dict[str, Any]:
+    """Who answers: whoever was chosen, also if that is gone, else the server's defaults."""
+    return {**_model(settings, services), "agent_framework": settings.agent or NO_AGENT}
+
+
+def _model(settings: ModelSettings, services: Services) -> dict[str, Any]:
+    chosen = settings.provider or services.providers.default
     found = services.providers.find(chosen)
-    return {"ai_provider": chosen, "ai_model": c.settings.model or (found.provider.model if found else None)}
+    return {"ai_provider": chosen, "ai_model": settings.model or (found.provider.model if found else None)}
+
+
+def streams(c: Conversation) -> bool:
+    return c.options.get("stream") is True
 
 
 def published(c: Conversation) -> dict[str, Any]:
@@ -87,7 +96,7 @@ def published(c: Conversation) -> dict[str, Any]:
         "id": c.id,
         "is_public": c.public,
         "shareable_link_id": c.link,
-        "public_path": f"/api/chats/shared/{c.link}/" if c.public else None,
+        "public_path": f"{PUBLIC}{c.link}/" if c.public else None,
     }
 
 
@@ -95,7 +104,7 @@ def public(c: Conversation, messages: Sequence[Message], services: Services) -> 
     """What everybody may see who has the link. What is not named here is not shown."""
     return {
         "name": c.title or None,
-        **_model(c, services),
+        **_model(c.settings, services),
         "created_at": stamp(c.created_at),
         "updated_at": stamp(c.updated_at),
         "messages": [

@@ -55,9 +55,9 @@ class Failures:
         if 400 <= status < 500:
             return ProviderRejected(f"the model service rejected the request (status {status}){reason}")
         if status >= 500:
-            return ProviderError(f"the model service failed (status {status})", retry_after=retry_after)
+            return ProviderError(f"the model service failed (status {status})", retry_after=retry_after, at_work=False)
         if status:
-            return ProviderError(f"the model service gave an unexpected answer (status {status})")
+            return ProviderError(f"the model service gave an unexpected answer (status {status})", at_work=False)
         return ProviderError(f"the model service reported an error{reason}")
 
     def redacted(self, message: str) -> str:

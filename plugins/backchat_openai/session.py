@@ -91,11 +91,12 @@ async def whole(response: aiohttp.ClientResponse, most: int, what: str) -> bytes
 def problem(error: aiohttp.ClientError | OSError) -> ProviderError:
     """What a failed request is called. Raise it ``from None``: the client's own errors hold the request's headers."""
     if isinstance(error, TimeoutError):
-        return ProviderTimeout("the model service did not answer in time")
+        sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
+        return ProviderTimeout("the model service did not answer in time", at_work=sent)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return ProviderError("the model service's name cannot be resolved")
+        return ProviderError("the model service's name cannot be resolved", at_work=False)
     if isinstance(error, aiohttp.ClientSSLError):
-        return ProviderError("no secure connection to the model service could be made")
+        return ProviderError("no secure connection to the model service could be made", at_work=False)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return ProviderError("no connection to the model service could be made")
+        return ProviderError("no connection to the model service could be made", at_work=False)
     return ProviderError("the connection to the model service broke")

@@ -77,6 +77,7 @@ async def test_members_come_and_go(ann: Person) -> None:
     )
     status, row = await ann.ask("POST", "members/", json={"user_id": bob.id, "role": "admin"})
     assert (status, row["role"]) == (200, "admin")
+    assert await ann.ask("POST", "members/", json={"user_id": bob.id}) == (200, row), "no role is no other role"
     await bob.ok("POST", "members/", json={"user_id": cem.id})
     assert [(m["user"]["id"], m["role"]) for m in await cem.page("members/")] == [
         (ann.id, "owner"),

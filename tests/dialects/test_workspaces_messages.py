@@ -373,6 +373,24 @@ async def test_deleting_a_message(ann: Person) -> None:
     assert made["user_message"]["sequence_number"] > last["sequence_number"], "never used again"
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_replaced_answers_do_not_come_back(serve: Serve, order: Sequence[int]) -> None:
+    ann = await with_model(serve, ScriptedProvider(["first"], ["second"], ["third"]))
+    session = await ann.session()
+    path = f"chats/{session}/messages/"
+    await ann.send(session, "question")
+    await ann.ok("POST", f"{path}regenerate/")
+    link = (await ann.ok("POST", f"chats/{session}/toggle-public/"))["public_path"]
+    shown = await ann.messages(session)
+    for which in order:
+        await ann.ok("DELETE", f"{path}{shown[which]['id']}/")
+    assert await ann.messages(session) == []
+    assert (await ann.ok("GET", link))["messages"] == []
+    assert (await ann.ask("POST", f"{path}regenerate/"))[0] == 400
+    await ann.send(session, "again")
+    assert await ann.texts(session) == [("user", "again"), ("assistant", "third")]
+
+
 async def test_shares_say_and_take_back_their_own(ann: Person) -> None:
     bob = await person(ann.box, "bob")
     await team(ann, bob)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from backchat.services.workspace_conversations import Change
 from backchat.testing.plugin import Serve
 from backchat.testing.provider import ScriptedProvider
 from workspaces_box import FREE, MISSING, Person, person, scripted, team
@@ -107,8 +109,8 @@ async def test_changes_at_once_lose_nothing(ann: Person) -> None:
 BAD: dict[str, list[Any]] = {
     "name": ["x" * 256, 7, True, [], "a\0b"],
     "status": ["done", None, 1, [], "Active"],
-    "ai_provider": ["", "nobody", None, 7, "x" * 101, "ec\0ho"],
-    "ai_model": ["", "  ", None, 7, "x" * 101, "a\0"],
+    "ai_provider": ["", "nobody", 7, "x" * 101, "ec\0ho"],
+    "ai_model": ["", "  ", 7, "x" * 101, "a\0"],
     "system_prompt": ["x" * 32_001, None, 7, "\0"],
     "temperature": [-0.1, 2.1, "1", True, [], 10**30, 1e300],
     "max_tokens": [0, -1, 1.5, "7", True, 2**31, 10**30],
@@ -174,6 +176,72 @@ async def test_providers_and_frameworks(serve: Serve) -> None:
     status, told = await ann.ask("POST", "chats/", json={"agent_framework": "third"})
     assert (status, told) == (400, {"agent_framework": [f"Must be one of: {', '.join(ann.box.services.agents)}."]})
     assert "none" in ann.box.services.agents
+
+
+OTHER = ScriptedProvider(model="o-1")
+TWO: dict[str, Any] = {
+    "providers": {"main": {"use": "echo"}, "other": {"use": "scripted"}},
+    "default_provider": "main",
+    "dialects": ["chat", "convos", "workspaces"],
+}
+
+
+@pytest.fixture
+async def two(serve: Serve) -> Person:
+    """Somebody on a server with two providers, ``main`` and ``other``."""
+    return await person(await serve(TWO, [OTHER]))
+
+
+async def test_another_provider_answers_with_its_own_model(two: Person) -> None:
+    path = f"chats/{await two.session(ai_model='chosen')}/"
+
+    async def after(**fields: Any) -> tuple[str, str]:
+        shown = await two.ok("PATCH", path, json=fields)
+        return shown["ai_provider"], shown["ai_model"]
+
+    assert await after(ai_provider="main") == ("main", "chosen"), "which it was before"
+    assert await after(ai_provider="other") == ("other", "o-1")
+    assert await after(ai_model="o-2") == ("other", "o-2")
+    assert await after(name="x", ai_provider="other") == ("other", "o-2")
+    assert await after(ai_model=None) == ("other", "o-1")
+    assert await after(ai_provider="main", ai_model="o-1") == ("main", "o-1"), "what is said holds"
+    assert await after(ai_provider="other", ai_model="o-3") == ("other", "o-3")
+    assert await after(ai_provider=None) == ("main", "echo-1")
+    assert await after(ai_provider=None, ai_model="m") == ("main", "m")
+    assert await after(ai_provider=None) == ("main", "m"), "no other provider than before"
+    made = await two.ok("POST", "chats/", json={"ai_provider": None, "ai_model": None})
+    assert (made["ai_provider"], made["ai_model"]) == ("main", "echo-1")
+
+
+async def test_what_is_put_as_it_is_shown_chooses_nothing(two: Person) -> None:
+    said = await two.ok("POST", "/api/chat", json={"text": "from elsewhere"})
+    own, elsewhere = await two.session(), said["conversation_id"]
+    await two.ok("POST", "/api/convos/update", json={"arg": {"conversationId": elsewhere, "title": "t" * 600}})
+    stored = two.box.services.conversations
+    for id in (own, elsewhere, await two.session(**{**CHOSEN, "ai_provider": "main"})):
+        before, shown = await stored.open(two.identity, id), await two.ok("GET", f"chats/{id}/")
+        for method in ("PUT", "PATCH"):
+            assert await two.ok(method, f"chats/{id}/", json=shown) == shown
+            assert await stored.open(two.identity, id) == before
+    status, told = await two.ask("PUT", f"chats/{elsewhere}/", json={"name": "t" * 601})
+    assert (status, told) == (400, {"name": ["Ensure this field has no more than 255 characters."]})
+
+
+async def test_who_is_gone_from_the_server_stays_chosen(serve: Serve, two: Person) -> None:
+    id = await two.session(ai_provider="other", ai_model="m")
+    home = two.box.services.workspace_conversations
+    agent = Change(settings=lambda there: replace(there, agent="gone"))
+    await home.update(two.identity, id, agent)
+    two = await person(await serve({**TWO, "providers": {"main": {"use": "echo"}}}))
+    shown = await two.ok("GET", f"chats/{id}/")
+    assert (shown["ai_provider"], shown["ai_model"], shown["agent_framework"]) == ("other", "m", "gone")
+    assert await two.ok("PUT", f"chats/{id}/", json=shown) == shown
+    changed = await two.ok("PUT", f"chats/{id}/", json={**shown, "temperature": 1})
+    assert changed == {**shown, "temperature": 1.0, "updated_at": changed["updated_at"]}
+    assert (await two.ask("POST", "chats/", json=shown))[0] == 400, "a new one cannot begin with it"
+    changed = await two.ok("PUT", f"chats/{id}/", json={"ai_provider": "main", "agent_framework": "none"})
+    assert (changed["ai_provider"], changed["ai_model"], changed["agent_framework"]) == ("main", "echo-1", "none")
+    assert (await two.ask("PUT", f"chats/{id}/", json={"ai_provider": "other"}))[0] == 400
 
 
 # ---- lists ----------------------------------------------------------------------------------------------------------

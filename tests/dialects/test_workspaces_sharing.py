@@ -58,6 +58,7 @@ async def test_sharing_and_taking_it_back(ann: Person) -> None:
     assert ids(await bob.page("chats/")) == [session]
     status, changed = await ann.ask("POST", f"{path}share/", json={"user_id": bob.id, "permission": "edit"})
     assert (status, changed) == (200, {**share, "permission": "edit"})
+    assert await ann.ask("POST", f"{path}share/", json={"user_id": bob.id}) == (200, changed), "it stays as it is"
     assert (await bob.ok("GET", path))["permission"] == "edit"
     _, second = await ann.ask("POST", f"{path}share/", json={"user_id": cem.id})
     assert await ann.ok("GET", f"{path}shares/") == [changed, second]
@@ -120,9 +121,16 @@ async def test_leaving_the_workspace_ends_every_access(ann: Person) -> None:
         bob.ws = there
     assert (await bob.ok("GET", "/api/chat/conversations"))["conversations"] == []
     assert (await bob.ask("POST", "/api/chat", json={"text": "hi", "conversation_id": own}))[0] == 403
-    assert await ann.ok("GET", f"chats/{session}/shares/") == []
+    shares = await ann.ok("GET", f"chats/{session}/shares/")
+    assert [s["user"]["id"] for s in shares] == [bob.id], "for the time when he comes back"
+    assert (await ann.ok("GET", f"chats/{session}/"))["is_shared"] is True
     await ann.ok("POST", "members/", json={"user_id": bob.id})
     assert {s["id"] for s in await bob.page("chats/")} == {session, own}, "back again"
+    await bob.ok("DELETE", f"members/{bob.id}/")
+    await ann.ok("POST", f"chats/{session}/revoke-share/", json={"share_id": shares[0]["id"]})
+    assert await ann.ok("GET", f"chats/{session}/shares/") == []
+    await ann.ok("POST", "members/", json={"user_id": bob.id})
+    assert ids(await bob.page("chats/")) == [own], "it was taken back meanwhile"
 
 
 # ---- everybody ------------------------------------------------------------------------------------------------------
@@ -248,6 +256,7 @@ async def test_a_link_takes_no_notice_of_who_looks(ann: Person) -> None:
         for headers in ({}, bad):
             answer = await ann.box.client.request(method, path, headers=headers)
             assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+            assert HIDDEN.items() <= answer.headers.items()
 
 
 async def test_links_are_limited_by_address(serve: Serve) -> None:
@@ -258,6 +267,7 @@ async def test_links_are_limited_by_address(serve: Serve) -> None:
     assert [(await look(ann, path, here)).status for _ in range(3)] == [200, 200, 429]
     answer = await look(ann, f"/api/chats/shared/{MISSING}/", here)
     assert re.fullmatch(r"[1-9]\d?", answer.headers["Retry-After"])
+    assert HIDDEN.items() <= answer.headers.items()
     assert await answer.json() == {"detail": "Too many requests. Try again later.", "code": "throttled"}
     assert (await look(ann, path, there)).status == 200
     assert await ann.page("chats/") != []
