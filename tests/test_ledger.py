@@ -32,6 +32,7 @@ from backchat.plugins import Plugins
 from backchat.ports.storage import Query, RecordStore
 from backchat.services import ledger as ledgers
 from backchat.services import usage_records
+from backchat.services.accounts import Accounts
 from backchat.services.kinds import KINDS
 from backchat.services.ledger import Ledger, Spent
 from backchat.services.modeltable import model_table
@@ -453,6 +454,20 @@ async def test_a_limit_that_is_reached(credits: Mapping[str, Any], whose: str) -
         await made.count()
     others = Payer(user="bob", workspace="v")
     await made.check(others)
+
+
+async def test_limits_of_users_may_be_given_by_their_names() -> None:
+    """Who is called in another way than anybody is told of: a limit that holds for nobody looks like one that does."""
+    store = MemoryStore(KINDS)
+    ada = await Accounts(store, now=lambda: BEGINNING, new_id=lambda: "id-of-ada").create_user("Ada")
+    given = {"ada": Decimal(3), "adda": Decimal(4)}
+    book = ledger(store, per_user=Decimal(0), users=given, workspaces={"harbour": Decimal(2)})
+    with capture_logs() as logs:
+        async with book:
+            assert (await book.spent(Identity(user=ada.id))).limit == 3
+            assert (await book.spent(Identity(user="id-of-bob"))).limit == 0
+    told = [line["option"] for line in logs if line["event"] == "credits.unknown"]
+    assert told == ["credits.users.adda", "credits.workspaces.harbour"]
 
 
 async def test_a_new_month_gives_new_credit() -> None:

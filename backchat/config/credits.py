@@ -43,15 +43,15 @@ def _limit(whose: str) -> Dollars:
     )
 
 
-def _limits(whose: str, option: str) -> fields.Dict:
+def _limits(whose: str, option: str, how: str) -> fields.Dict:
     return fields.Dict(
         keys=fields.String(),
         values=Dollars(allow_none=True),
         load_default=dict,
         metadata={
             "default": "none",
-            "description": f"The same for single {whose}s, by their ids: an amount, or null for no limit, instead of "
-            f"`{option}`.",
+            "description": f"The same for single {whose}s, by {how}: an amount, or null for no limit, instead of "
+            f"`{option}`. The log says at the start which there are not.",
         },
     )
 
@@ -91,8 +91,8 @@ class CreditsSchema(Schema):
     )
     per_user = _limit("user")
     per_workspace = _limit("workspace")
-    users = _limits("user", "per_user")
-    workspaces = _limits("workspace", "per_workspace")
+    users = _limits("user", "per_user", "their ids or names")
+    workspaces = _limits("workspace", "per_workspace", "their ids")
     reserve = Dollars(
         load_default=Decimal(0),
         metadata={

@@ -214,7 +214,11 @@ SECTIONS: Sequence[tuple[str, str]] = (
     ("sessions", "How long a login lasts, for dialects that have one."),
     ("credits", "What calls of models cost, and what may be spent."),
     ("tools", "What the server can do for a model that calls for it: a list; nothing unless set."),
-    ("agents", "Who can make replies besides the server's own loop: a list; nobody unless set."),
+    (
+        "agents",
+        "Who can make replies besides the server's own loop: a list; nobody unless set. `langgraph` needs more "
+        "packages: `.venv/bin/pip install -e '.[langgraph]'`.",
+    ),
     ("transcription", "Who turns recordings into text; nobody unless set."),
     ("auth", "How callers prove who they are: a list, asked in order."),
     ("dialects", "The APIs that are served: a list."),

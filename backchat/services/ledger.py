@@ -23,6 +23,7 @@ from backchat.domain.message import Usage
 from backchat.domain.usage import Credits, Payer, Price, Purpose, UsageRecord, total
 from backchat.errors import InsufficientCredits
 from backchat.ports.storage import Change, Condition, Delete, Put, Query, RecordStore
+from backchat.services.limited import known
 from backchat.services.modeltable import model_table
 from backchat.services.providers import Providers
 from backchat.services.retrying import retrying
@@ -68,7 +69,9 @@ class Spent:
 
 
 class Ledger:
-    """Use it as an async context manager: it reads the packaged prices, and counts what there is to count."""
+    """Use it as an async context manager: it reads the packaged prices and who has limits of their own, and counts what
+    there is to count.
+    """
 
     def __init__(
         self,
@@ -87,6 +90,7 @@ class Ledger:
 
     async def __aenter__(self) -> Self:
         await _prices_at_hand()
+        self._credits = await known(self._store, self._credits)
         self._counting = asyncio.create_task(self._count_on(), name="counting usage")
         return self
 
