@@ -52,6 +52,7 @@ test: lint $(CLIENT)/node_modules/.installed
 
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.soak all
+	BACKCHAT_SOAK=1 $(BIN)/pytest tests/test_prompt_isolation.py $(wildcard tests/test_fuzz_*.py)
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench all

@@ -21,10 +21,11 @@ from backchat.ports.storage import Query
 from backchat.testing.server import Box, running
 from backchat.web.dialect import Route
 from backchat.web.logs import set_up_logs
+from sizes import many
 
 KINDS = ("conversation", "message", "run", "file", "file_chunk", "idempotency")
 ROUTES = Plugins(from_entry_points=True).dialects["chat"].routes
-EXAMPLES = 10_000 // len(ROUTES) + 1
+EXAMPLES = many(10_000) // len(ROUTES) + 1
 
 texts = st.one_of(
     st.text(max_size=40), st.sampled_from(["", " ", "\x00", "'; DROP TABLE message; --", "a" * 5000, "\u2028"])

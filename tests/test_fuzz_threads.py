@@ -22,12 +22,13 @@ from backchat.testing.server import Box, running
 from backchat.web.body import FORM, JSON, MULTIPART
 from backchat.web.dialect import Route
 from backchat.web.logs import set_up_logs
+from sizes import many
 from test_fuzz_chat import _json, _query, texts, values
 from threads_box import THREADS, WEATHER
 
 KINDS = ("assistant", "conversation", "message", "run", "document", "file")
 ROUTES = [r for r in Plugins(from_entry_points=True).dialects["threads"].routes if not r.public]
-EXAMPLES = 6_000 // len(ROUTES) + 1
+EXAMPLES = many(6_000) // len(ROUTES) + 1
 IDS = ("assistant_id", "thread_id", "run_id", "memory_id", "document_id", "operation_id")
 
 

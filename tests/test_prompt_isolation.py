@@ -32,8 +32,9 @@ from backchat_recall import backchat_learners
 from backchat_sqlite import backchat_storages
 from backchat_window import backchat_memories
 from nodes import Quiet
+from sizes import many
 
-TURNS = 10_000
+TURNS = many(10_000)
 AT_ONCE = 24
 MODES: Sequence[MemoryMode] = ("off", "read", "write")
 NAMES = ("ann", "bob", "cem", "dia")
