@@ -240,6 +240,13 @@ async def test_what_an_engine_fails_with(serve: Serve) -> None:
 # ---- hostile uploads ------------------------------------------------------------------------------------------------
 
 
+async def nothing_booked(box: Box) -> None:
+    """Soon: the estimate from before the call goes when the server has seen the end of it."""
+    async with asyncio.timeout(10):
+        while await booked(box):  # noqa: ASYNC110 (the store tells nobody)
+            await asyncio.sleep(0.001)
+
+
 async def soon(holds: Callable[[], bool]) -> None:
     """Wait until it holds; TimeoutError if it does not."""
     async with asyncio.timeout(10):
@@ -362,7 +369,7 @@ async def test_26_mb(
         status, told = await upload(ann, data=BytesIO(body) if declared else pieces())
         assert (status, told["code"]) == (413, "too_large")
     assert upstream.forms == []
-    assert await booked(served) == []
+    await nothing_booked(served)
     if declared or first == "file":
         assert upstream.requests == []
     else:
@@ -392,7 +399,7 @@ async def test_a_client_that_leaves_in_the_middle(
             async with asyncio.timeout(5):
                 await upstream.broken.wait()
     assert upstream.forms == []
-    assert await booked(served) == []
+    await nothing_booked(served)
 
 
 async def test_a_client_that_leaves_while_its_file_is_held(
@@ -403,7 +410,7 @@ async def test_a_client_that_leaves_while_its_file_is_held(
         await sent.send(form(file(), end=b""), chunked=True)
         await soon(lambda: served.services.transcriptions.room._value < HELD)
     assert upstream.requests == []
-    assert await booked(served) == []
+    await nothing_booked(served)
 
 
 async def test_lengths_that_lie(served: Box, upstream: AudioUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
