@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from marshmallow import RAISE, Schema, fields, post_load, validate
+from marshmallow import fields, post_load, validate
 
 from backchat.web.fields import Whole
-from backchat_openai.settings import OPENAI, no_own_headers, one_line, service_url
+from backchat_openai.service import ServiceSchema, seconds, service_url
+from backchat_openai.settings import OPENAI
 
 # https://platform.openai.com/docs/api-reference/embeddings/create: "any array must be 2048 dimensions or less", "8192
 # tokens for all embedding models", "a maximum of 300,000 tokens summed across all inputs in a single request".
@@ -36,17 +37,9 @@ class EmbedderSettings:
     read_timeout: float = 60
 
 
-class EmbedderSchema(Schema):
-    class Meta:
-        unknown = RAISE
-
+class EmbedderSchema(ServiceSchema):
     model = fields.String(
         required=True, validate=validate.Length(min=1), metadata={"description": "The embedding model."}
-    )
-    api_key = fields.String(
-        load_default=None,
-        validate=[validate.Length(min=1), one_line],
-        metadata={"description": "Key of the service. Local servers need none."},
     )
     base_url = fields.String(
         load_default=OPENAI.base_url,
@@ -77,27 +70,7 @@ class EmbedderSchema(Schema):
         validate=validate.Range(min=16),
         metadata={"description": "How many tokens one request carries at most, by a cautious estimate."},
     )
-    organization = fields.String(
-        load_default=None, validate=one_line, metadata={"description": "Sent as `OpenAI-Organization`."}
-    )
-    project = fields.String(load_default=None, validate=one_line, metadata={"description": "Sent as `OpenAI-Project`."})
-    headers = fields.Dict(
-        keys=fields.String(validate=validate.Regexp(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")),
-        values=fields.String(validate=one_line),
-        load_default=dict,
-        validate=no_own_headers,
-        metadata={"description": "More headers for every request. Their values are treated as secrets."},
-    )
-    connect_timeout = fields.Float(
-        load_default=10,
-        validate=validate.Range(min=0, min_inclusive=False),
-        metadata={"description": "Seconds for a connection to be made, name look-up and TLS included."},
-    )
-    read_timeout = fields.Float(
-        load_default=60,
-        validate=validate.Range(min=0, min_inclusive=False),
-        metadata={"description": "Seconds of silence after which a request counts as lost."},
-    )
+    read_timeout = seconds(60, "Seconds of silence after which a request counts as lost.")
 
     @post_load
     def freeze(self, data: Mapping[str, Any], **_: object) -> EmbedderSettings:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
+from marshmallow import ValidationError, fields, post_load, validate
+
+from backchat_openai.service import ServiceSchema, seconds, service_url
 
 _OWN_KEYS = frozenset({"model", "messages", "stream", "stream_options", "tools"})
-_OWN_HEADERS = frozenset({"authorization", "content-type", "content-length", "host", "transfer-encoding"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,61 +52,20 @@ class Settings:
     read_timeout: float = 120
 
 
-def one_line(value: str) -> None:
-    if not value.isascii() or not value.isprintable():
-        raise ValidationError("Must be one line of printable ASCII.")
-
-
-def service_url(value: str) -> None:
-    try:
-        url = urlsplit(value)
-        usable = url.scheme in ("http", "https") and url.hostname and (url.port is None or url.port > 0)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValidationError("Must be an http or https URL.")
-    if "@" in url.netloc or url.fragment:
-        raise ValidationError("Must hold neither credentials nor a fragment.")
-
-
 def _no_own_keys(value: Mapping[str, Any]) -> None:
     if taken := _OWN_KEYS & value.keys():
         raise ValidationError(f"Must not set {', '.join(sorted(taken))}.")
 
 
-def no_own_headers(value: Mapping[str, str]) -> None:
-    if taken := _OWN_HEADERS & {name.lower() for name in value}:
-        raise ValidationError(f"Must not set {', '.join(sorted(taken))}.")
-
-
-class SettingsSchema(Schema):
-    class Meta:
-        unknown = RAISE
-
+class SettingsSchema(ServiceSchema):
     model = fields.String(
         required=True,
         validate=validate.Length(min=1),
         metadata={"description": "The model that answers when a request names none."},
     )
-    api_key = fields.String(
-        load_default=None,
-        validate=[validate.Length(min=1), one_line],
-        metadata={"description": "Key of the service. Local servers need none."},
-    )
     base_url = fields.String(
         validate=service_url,
         metadata={"description": "Where the API lives, up to and without `/chat/completions`; a query string is kept."},
-    )
-    organization = fields.String(
-        load_default=None, validate=one_line, metadata={"description": "Sent as `OpenAI-Organization`."}
-    )
-    project = fields.String(load_default=None, validate=one_line, metadata={"description": "Sent as `OpenAI-Project`."})
-    headers = fields.Dict(
-        keys=fields.String(validate=validate.Regexp(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")),
-        values=fields.String(validate=one_line),
-        load_default=dict,
-        validate=no_own_headers,
-        metadata={"description": "More headers for every request. Their values are treated as secrets."},
     )
     extra_body = fields.Dict(
         keys=fields.String(),
@@ -125,17 +84,8 @@ class SettingsSchema(Schema):
         load_default=True,
         metadata={"description": "Ask for token counts in the stream; switch off for servers that refuse the option."},
     )
-    connect_timeout = fields.Float(
-        load_default=10,
-        validate=validate.Range(min=0, min_inclusive=False),
-        metadata={"description": "Seconds for a connection to be made, name look-up and TLS included."},
-    )
-    read_timeout = fields.Float(
-        load_default=120,
-        validate=validate.Range(min=0, min_inclusive=False),
-        metadata={
-            "description": "Seconds of silence after which an answer counts as lost, before or after its first token."
-        },
+    read_timeout = seconds(
+        120, "Seconds of silence after which an answer counts as lost, before or after its first token."
     )
 
     def __init__(self, preset: Preset) -> None:

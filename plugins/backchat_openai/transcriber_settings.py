@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from marshmallow import RAISE, Schema, fields, post_load, validate
+from marshmallow import fields, post_load, validate
 
-from backchat_openai.settings import GROQ, OPENAI, Preset, no_own_headers, one_line, service_url
+from backchat_openai.service import ServiceSchema, seconds, service_url
+from backchat_openai.settings import GROQ, OPENAI, Preset
 
 ResponseFormat = Literal["json", "verbose_json"]
 MODELS = {OPENAI.name: "whisper-1", GROQ.name: "whisper-large-v3-turbo"}
@@ -39,24 +40,8 @@ def response_format(model: str) -> ResponseFormat:
     return "verbose_json" if "whisper" in model.lower() else "json"
 
 
-def _seconds(default: float, description: str) -> fields.Float:
-    return fields.Float(
-        load_default=default,
-        validate=validate.Range(min=0, min_inclusive=False),
-        metadata={"description": description},
-    )
-
-
-class TranscriberSchema(Schema):
-    class Meta:
-        unknown = RAISE
-
+class TranscriberSchema(ServiceSchema):
     model = fields.String(validate=validate.Length(min=1), metadata={"description": "The model that listens."})
-    api_key = fields.String(
-        load_default=None,
-        validate=[validate.Length(min=1), one_line],
-        metadata={"description": "Key of the service. Local servers need none."},
-    )
     base_url = fields.String(
         validate=service_url,
         metadata={
@@ -72,20 +57,8 @@ class TranscriberSchema(Schema):
             "models that do not know that. Unless set, `verbose_json` for models called whisper, else `json`."
         },
     )
-    organization = fields.String(
-        load_default=None, validate=one_line, metadata={"description": "Sent as `OpenAI-Organization`."}
-    )
-    project = fields.String(load_default=None, validate=one_line, metadata={"description": "Sent as `OpenAI-Project`."})
-    headers = fields.Dict(
-        keys=fields.String(validate=validate.Regexp(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")),
-        values=fields.String(validate=one_line),
-        load_default=dict,
-        validate=no_own_headers,
-        metadata={"description": "More headers for every request. Their values are treated as secrets."},
-    )
-    connect_timeout = _seconds(10, "Seconds for a connection to be made, name look-up and TLS included.")
-    read_timeout = _seconds(300, "Seconds of silence, after a recording was sent, after which its text counts as lost.")
-    timeout = _seconds(900, "Seconds that a recording may take, from its first byte to its text.")
+    read_timeout = seconds(300, "Seconds of silence, after a recording was sent, after which its text counts as lost.")
+    timeout = seconds(900, "Seconds that a recording may take, from its first byte to its text.")
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
