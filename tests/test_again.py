@@ -29,8 +29,7 @@ from backchat.services.workspace_records import membership_put, workspace_put
 from backchat.testing.provider import ScriptedProvider
 from backchat.testing.tool import ScriptedTool
 from nodes import ANN, BOB, Node, SlowStore, node
-from test_server_tools import call, shape
-from test_tools import LOOK
+from tools_made import LOOK, call, shape
 
 EVE = Identity(user="eve")
 

@@ -35,8 +35,7 @@ from backchat.testing.agent import AgentContract
 from backchat.testing.provider import ScriptedProvider, Step
 from backchat.testing.tool import ScriptedTool
 from nodes import ANN, SlowStore, node
-from test_server_tools import call, shape, tell
-from test_tools import LOOK
+from tools_made import LOOK, call, shape, tell
 
 
 class Plain:

@@ -24,7 +24,7 @@ from backchat.testing.provider import ScriptedProvider
 from nodes import Node, node
 from rights_made import grant, left
 from test_access import HERS
-from test_tools import LOOK
+from tools_made import LOOK
 from trees_made import BEGINNING
 from workspaces_made import ANN, BOB, Racing, accounts, office
 

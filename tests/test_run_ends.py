@@ -20,8 +20,8 @@ from backchat.services.runlog import RunLog, read_events
 from backchat.testing.provider import ScriptedProvider
 from backchat.testing.tool import ScriptedTool
 from nodes import ANN, Everything, Node, SlowStore, node
-from test_server_tools import call
 from test_usage_of_runs import TEN, booked, killed
+from tools_made import call
 
 
 class Picky(SlowStore):

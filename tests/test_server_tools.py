@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from backchat.domain.message import Message, Text, ToolCall, ToolResult, Usage
+from backchat.domain.message import Message, ToolCall, ToolResult, Usage
 from backchat.domain.run import CallEnded, RunEnded, TextDelta, ToolCalled, ToolReturned
 from backchat.errors import Cancelled, InvalidInput, ProviderError
 from backchat.ports.providers import Abilities, UsageReport
@@ -19,32 +18,12 @@ from backchat.services.toolbox import MOST_RESULT, Toolbox
 from backchat.testing.provider import ScriptedProvider, Step
 from backchat.testing.tool import ScriptedTool, ToolContract
 from nodes import ANN, Node, SlowStore, node
-from test_tools import LOOK
-
-
-def call(id: str, name: str, what: str = "x") -> ToolCall:
-    return ToolCall(id, name, json.dumps({"what": what}))
-
-
-async def tell(arguments: Mapping[str, Any]) -> str:
-    return f"told {arguments['what']}"
+from tools_made import LOOK, call, shape, tell
 
 
 @pytest.fixture
 async def store() -> SlowStore:
     return SlowStore()
-
-
-def shape(messages: Any) -> list[tuple[str, str, list[str]]]:
-    """Role, text and the ids of calls or results of each."""
-    ids = [
-        [p.id if isinstance(p, ToolCall) else p.call for p in m.parts if hasattr(p, "id") or hasattr(p, "call")]
-        for m in messages
-    ]
-    return [
-        (m.role, "".join([p.text for p in m.parts if isinstance(p, Text)]), i)
-        for m, i in zip(messages, ids, strict=True)
-    ]
 
 
 class TestScripted(ToolContract):

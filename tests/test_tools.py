@@ -14,15 +14,7 @@ from backchat.errors import Cancelled, InvalidInput, NotFound, NotOwned, Provide
 from backchat.ports.providers import ModelRequest, UsageReport
 from backchat.testing.provider import ScriptedProvider
 from nodes import ANN, BOB, Node, SlowStore, node
-
-LOOK = {
-    "type": "function",
-    "function": {
-        "name": "look",
-        "description": "Look around",
-        "parameters": {"type": "object", "properties": {"where": {"type": "string"}}, "required": ["where"]},
-    },
-}
+from tools_made import LOOK
 
 
 def call(id: str, arguments: str = '{"where": "up"}') -> ToolCall:

@@ -36,7 +36,7 @@ from backchat.ports.storage import Query
 from backchat.services.estimates import tokens_asked, tokens_said
 from backchat.testing.provider import ScriptedProvider
 from nodes import ANN, Node, SlowStore, node
-from test_tools import LOOK
+from tools_made import LOOK
 
 TEN = "ten chars."
 

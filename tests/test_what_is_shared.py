@@ -23,8 +23,8 @@ from backchat.testing.plugin import Serve
 from backchat.testing.provider import ScriptedProvider
 from nodes import ANN, BOB, SlowStore, node
 from rights_made import grant, left, member
-from test_tools import LOOK
 from threads_box import WEATHER, scripted
+from tools_made import LOOK
 from workspaces_made import placed
 
 
