@@ -94,6 +94,7 @@ async def open_services(config: Config, meter: Meter, clock: Callable[[], dateti
             retention=config.retention,
             imports=config.imports,
             sessions=config.sessions,
+            vault=config.vault,
             credits=config.credits,
             tools=await _tools(config, stack),
             agents={s.name: await stack.enter_async_context(opened(s)) for s in config.agents},

@@ -12,6 +12,7 @@
       Conflict                      conflict        conflict
         StaleWrite                  conflict        stale_write
         IdempotencyMismatch         conflict        idempotency_mismatch
+        VersionConflict             conflict        version_conflict
         RunInProgress               conflict        run_in_progress
         DocumentsPending            conflict        documents_pending
       TooLarge                      too_large       too_large
@@ -135,6 +136,16 @@ class IdempotencyMismatch(Conflict):
     """An Idempotency-Key was used before with another request body."""
 
     code = "idempotency_mismatch"
+
+
+class VersionConflict(Conflict):
+    """A push that was made from another version than the current one, which is ``version``."""
+
+    code = "version_conflict"
+
+    def __init__(self, message: str, version: int) -> None:
+        super().__init__(message, field="body.baseVersion")
+        self.version = version
 
 
 class RunInProgress(Conflict):

@@ -10,7 +10,7 @@ from typing import Any
 
 import uvloop
 
-from bench import append, idle, imports, ingest, lists, retrieval, search, streams, threads, ttft, turns
+from bench import append, idle, imports, ingest, lists, retrieval, search, streams, threads, ttft, turns, vault
 from bench.arena import Options, workplace
 from bench.processes import RIG_CORE, TARGET_CORE, prepare_rig
 from bench.report import Report, environment, note
@@ -26,6 +26,7 @@ MEASUREMENTS: dict[str, Callable[[Options], Coroutine[Any, Any, Report]]] = {
     "retrieval": retrieval.measure,
     "ingest": ingest.measure,
     "imports": imports.measure,
+    "vault": vault.measure,
     "idle": idle.measure,
 }
 
@@ -37,7 +38,7 @@ def parse(arguments: list[str]) -> tuple[list[str], Options]:
     parser.add_argument("--rounds", type=int, help="how many interleaved rounds")
     parser.add_argument("--ports", type=int, default=9100, help="the first of three ports to use (9100)")
     parser.add_argument("--dir", type=Path, help="where data is kept meanwhile; a disk, not memory")
-    parser.add_argument("--prefilled", type=Path, help="lists, search: keep the filled store here and use it again")
+    parser.add_argument("--prefilled", type=Path, help="lists, search, vault: keep what is filled here, for again")
     given = parser.parse_args(arguments)
     names = list(MEASUREMENTS) if "all" in given.what else given.what
     return names, Options(given.short, given.ports, given.dir, given.rounds, given.prefilled)

@@ -43,7 +43,13 @@ class Child:
         os.sched_setaffinity(0, {core})
         try:
             with log.open("ab") as output:
-                self.process = subprocess.Popen(args, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+                self.process = subprocess.Popen(
+                    args,
+                    stdout=output,
+                    stderr=output,
+                    stdin=subprocess.DEVNULL,
+                    env={**os.environ, "BACKCHAT_INSPECT": "1"},  # its memory and its files are measured
+                )
         finally:
             os.sched_setaffinity(0, own)
         self.pid = self.process.pid

@@ -149,3 +149,5 @@ DRIVERS: Mapping[str, Driver] = {
     "convos": Convos(),
     "workspaces": Workspaces(),
 }
+APART = {"vault"}
+"""Dialects without conversations of their own."""

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -21,6 +21,8 @@ from backchat.cli.events import EventParser
 
 COMMAND = str(Path(sys.executable).with_name("backchat"))
 PATIENCE = 20.0
+INSPECT = {"BACKCHAT_INSPECT": "1"}
+"""The environment of a server that other processes of the same user may look into."""
 ECHO = """
 storage: {use: sqlite, path: {$data: backchat.db}}
 providers: {echo: {use: echo, delay_ms: %d}}
@@ -61,7 +63,10 @@ class Stream:
 
 
 class Server:
-    """One installation in a directory. ``echo_ms`` slows the echo down; else ``config`` runs, or the packaged one."""
+    """One installation in a directory. ``echo_ms`` slows the echo down; else ``config`` runs, or the packaged one.
+
+    ``env`` is added to the environment; ``cwd`` is where it runs.
+    """
 
     def __init__(
         self,
@@ -70,7 +75,10 @@ class Server:
         echo_ms: int | None = None,
         config: Path | None = None,
         options: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
+        self._env, self._cwd = {**os.environ, **(env or {})}, cwd
         self.place = ["--data", str(directory / "data")]
         if config is not None:
             self.place += ["--config", str(config)]
@@ -88,7 +96,9 @@ class Server:
         """Until it is ready. The first start takes a free port and learns the key."""
         args = [COMMAND, "serve", "--port", str(self.port), *self.place, *self._options]
         with self._out.open("w") as out, self._err.open("w") as err:
-            self.process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            self.process = subprocess.Popen(
+                args, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self._env, cwd=self._cwd
+            )
         until(lambda: self._ended() or "http://" in self.said, "an address")
         if not self.port:
             self.port = int(re.findall(r"http://127\.0\.0\.1:(\d+)", self.said)[0])
@@ -182,7 +192,10 @@ class Server:
         return {child.pid for child in psutil.Process(self.process.pid).children()}
 
     def connect(self, *, avoid: int = 0) -> tuple[HTTPConnection, int]:
-        """A kept-alive connection, and which worker has its other end: not the one to avoid."""
+        """A kept-alive connection, and which worker has its other end: not the one to avoid.
+
+        The server runs with ``INSPECT``, so that it can be seen.
+        """
         for _ in range(200):
             connection = self._connection()
             self.ask("GET", "/healthz", over=connection)
@@ -199,9 +212,15 @@ def _peers(pid: int) -> set[int]:
 
 @contextmanager
 def serving(
-    directory: Path, *, echo_ms: int | None = None, config: Path | None = None, options: tuple[str, ...] = ()
+    directory: Path,
+    *,
+    echo_ms: int | None = None,
+    config: Path | None = None,
+    options: tuple[str, ...] = (),
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Iterator[Server]:
-    server = Server(directory, echo_ms=echo_ms, config=config, options=options)
+    server = Server(directory, echo_ms=echo_ms, config=config, options=options, env=env, cwd=cwd)
     server.start()
     try:
         yield server

@@ -24,7 +24,7 @@ from backchat.services.saying import Say
 from backchat.services.stored import CONVERSATION, conversation_put, message_of, message_put
 from backchat.testing.memory_store import MemoryStore
 from backchat.testing.provider import ScriptedProvider
-from backchat_sqlite.queries import find_statement
+from backchat_sqlite.pages import find_statement
 from backchat_sqlite.tables import Table
 from nodes import SlowStore, node
 from sqlite_files import query

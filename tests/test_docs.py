@@ -195,8 +195,10 @@ NAMES = {
     "shareId": "SHARE",
     "jobId": "JOB",
     "shareable_link_id": "LINK",
+    "entryId": "ENTRY",
+    "recoveryKey": "RECOVERY",
 }
-IDS = {"is_personal": "WORKSPACE", "agent_framework": "SESSION", "sequence_number": "MESSAGE"}
+IDS = {"is_personal": "WORKSPACE", "agent_framework": "SESSION", "sequence_number": "MESSAGE", "hasKey": "TOKEN"}
 """What has these fields has an ``id`` that later examples call by this name."""
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,15 @@ from archive_made import made
 from backchat.domain.identity import Identity
 from backchat.domain.message import Usage
 from backchat.domain.usage import Payer
+from backchat.domain.vault import PlainPush, Push, SealedContent, SealedPush, VaultMessage
 from backchat.domain.workspace import personal_workspace
-from backchat.errors import NotFound
+from backchat.errors import Forbidden, NotFound
 from backchat.ports.storage import Delete, Put, Query, Record
+from backchat.sealing.tokens import parse
 from backchat.services import belongings
 from backchat.services.kinds import KINDS
 from backchat.services.stored import conversation_put
+from backchat.services.vault_keys import Bearer
 from backchat.testing.memory_store import MemoryStore
 from backchat.testing.plugin import Serve
 from backchat.testing.server import Box
@@ -31,6 +34,7 @@ from nodes import Node, node
 from sdk_cases import read
 from served import Server, backchat, serving
 from threads_box import THREADS, WEATHER, BackboardClient, ask, drain, exceptions, sdk
+from vault_http import caller, said, sealed
 from workspaces_made import ANN, BOB, CAT, PEOPLE, Racing, accounts, left, office, placed
 
 CONFIG = """
@@ -47,6 +51,7 @@ WORDS = {
     "ann": ("xylophonist", "quuxbarian", "zanzibarese", "wombatlike", "florgulent", "Ärgerniskäse"),
     "bob": ("mandolinist", "fnordinavian", "samarkandish", "capybaresque", "plimsollent", "Überraschungsei"),
 }
+TALK = [VaultMessage("user", "Hello")]
 
 
 def written(word: str) -> Iterator[bytes]:
@@ -478,3 +483,121 @@ async def test_two_owners_go_at_the_same_time(store: Racing) -> None:
         await asyncio.gather(one.services.accounts.forget("cat"), one.services.accounts.forget("dan"))
         assert await left(store, "workspace", "membership") == {}
         assert {j.topic for j in await one.jobs.idle()} == {"workspace"}
+
+
+# ---- the vault ------------------------------------------------------------------------------------------------------
+
+
+async def vaults(store: Racing, user: str) -> dict[str, list[str]]:
+    """The ids of what a user has in the vault."""
+    kinds = [kind.name for kind in KINDS if kind.name.startswith("vault_")]
+    assert len(kinds) == 6
+    found = {k: await store.find(Query(kind=k, where=(("owner", (user,)),), limit=1000)) for k in kinds}
+    return {kind: [r.id for r in records] for kind, records in found.items() if records}
+
+
+async def tokened(one: Node, name: str) -> Bearer:
+    """A user with an API key, and so with a vault key."""
+    key, token = await one.services.accounts.create_key(await one.services.accounts.ensure_user(name), "test")
+    return Bearer(Identity(user=key.user, key=key.id, platform="ollama"), parse(token))
+
+
+async def test_nothing_of_a_vault_is_left(serve: Serve, tmp_path: Path) -> None:
+    """Details, contents, hashes, keys and what was deleted before; not in the files either. Others keep theirs."""
+    box = await serve({"dialects": ["chat", "convos", "vault"]})
+    ann, bob = await caller(box, "ann"), await caller(box, "bob")
+    told: list[str] = [await own_id(box, "ann")]
+    for n, word in enumerate(WORDS["ann"][:4]):
+        details = {
+            "title": f"The {word}",
+            "topic": f"Of {word}",
+            "category": word,
+            "tags": [word],
+            "model": f"m-{word}",
+        }
+        pushed = await ann.push(f"{word} chat", said(word), platform=f"at {word}", **details)
+        await ann.push(f"{word} chat", said(word, "more"), platform=f"at {word}")
+        one = f"/entries/{pushed['entryId']}"
+        versions = [await ann.ok("GET", f"{one}/versions/{v}") for v in (1, 2)]
+        told += [v[name] for v in versions for name in ("iv", "encryptedContent", "contentHash", "keyId")]
+        if n == 0:
+            assert (await ann.ask("DELETE", one))[0] == 204
+        if n == 1:
+            told.append((await ann.ok("POST", "/vault/recovery"))["recoveryKey"].split("_")[1])
+            told.append((await ann.ok("POST", "/vault/key/rotate"))["keyId"])
+        if n == 2:
+            await ann.ok("POST", f"{one}/adopt", json={"messages": said(word)})
+    body = sealed(WORDS["ann"][4], chat=WORDS["ann"][4], keyId="own-key-of-ann")
+    await ann.ok("POST", "/push", json=body)
+    told += [body["iv"], body["encryptedContent"], "own-key-of-ann", (await ann.ok("GET", "/vault/key"))["wrappedKey"]]
+    await bob.push("mandolinist chat", said("fnordinavian"), title="A mandolinist")
+    before = await (await bob.raw("GET", "/pull")).read()
+    # What is sealed lies there as the text that it is told as; in words, a piece from its middle.
+    sought = [*WORDS["ann"][:5], *{text[4:44] if len(text) > 48 else text for text in told}]
+    found = holding(await contents(tmp_path), sought)
+    gone = 2 * 4 - 1  # of the deleted entry, all but the id of its key
+    assert {*found} >= {*WORDS["ann"][:5], told[0], told[-1][4:44]}, "what is looked for can be found"
+    assert len(found) >= len(sought) - gone
+
+    await box.services.accounts.forget(await own_id(box, "ann"))
+    assert holding(await contents(tmp_path), sought) == {}
+    assert (await ann.ask("GET", "/pull"))[0] == 401
+    assert await (await bob.raw("GET", "/pull")).read() == before
+    (entry,) = (await bob.pull())["entries"]
+    assert [m.content for m in await bob.opened(entry)] == ["fnordinavian"]
+    back = await caller(box, "ann")
+    assert (await back.pull())["total"] == 0
+    assert (await back.push("c1"))["entryId"] == 1
+
+
+@pytest.mark.parametrize("late", [1, 2, 3])
+async def test_pushes_that_were_let_in_before_leave_nothing(late: int) -> None:
+    """They come while what the user has is looked for, again and again."""
+
+    class Late(Racing):
+        rounds = 0
+        pushes: Callable[[str], Awaitable[object]] | None = None
+
+        async def find(self, query: Query) -> Sequence[Record]:
+            found = await super().find(query)
+            if query.kind == "conversation" and not found and self.pushes is not None and self.rounds < late:
+                self.rounds += 1
+                pushes, self.pushes = self.pushes, None
+                await pushes(f"chat {self.rounds}")
+                self.pushes = pushes
+            return found
+
+    store = Late()
+    async with node(store) as one:
+        bearer, other = await tokened(one, "ann"), await tokened(one, "bob")
+
+        async def push(chat: str, by: Bearer = bearer) -> object:
+            return await one.services.vault.push(by, Push(chat=chat, content=PlainPush(messages=TALK)))
+
+        await push("early")
+        await push("bobs", other)
+        bobs = await vaults(store, other.who.user)
+        assert set(await vaults(store, bearer.who.user)) == set(bobs)
+        assert len(bobs) == 6
+        store.pushes = push
+        with suppress(NotFound, Forbidden):
+            await one.services.accounts.forget(bearer.who.user)
+        assert store.rounds == late
+        assert await vaults(store, bearer.who.user) == {}
+        assert await vaults(store, other.who.user) == bobs
+
+
+@pytest.mark.parametrize("made_by", ["server", "client"])
+async def test_what_is_pushed_even_later_is_for_the_next_call(store: Racing, made_by: str) -> None:
+    async with node(store) as one:
+        bearer = await tokened(one, "ann")
+        content: PlainPush | SealedPush = PlainPush(messages=TALK)
+        await one.services.vault.push(bearer, Push(chat="early", content=content))
+        if made_by == "client":
+            content = SealedPush(sealed=SealedContent(b"i" * 12, b"d" * 20), messages=1)
+        store.before("vault_entry", lambda: one.services.accounts.forget(bearer.who.user))
+        with suppress(NotFound, Forbidden):
+            await one.services.vault.push(bearer, Push(chat="late", content=content))
+        assert store.first is None
+        await one.services.accounts.forget(bearer.who.user)
+        assert await vaults(store, bearer.who.user) == {}

@@ -48,8 +48,11 @@ HARMLESS: dict[str, Any] = {
     "refresh": "nothing",
     "token": "nothing",
     "audio_file": b"RIFF",
+    "chatId": "nothing",
+    "platform": "nothing",
+    "messages": [{"role": "user", "content": "hello"}],
 }
-ALWAYS = ("content", "conversationId", "addToConversation", "arg")
+ALWAYS = ("content", "conversationId", "addToConversation", "arg", "messages", "platform")
 """Fields that a request needs for its ids to count, though no schema requires them."""
 KINDS = {
     "conversation_id": "conversation",
@@ -73,8 +76,19 @@ KINDS = {
     "link_uuid": "public_link",
     "user_id": "user",
     "share_id": None,
+    "entryId": None,
+    "version": None,
+    "tokenId": "api_key",
+    "recoveryKey": None,
 }
-"""The kinds of the things that routes ask for, by the names of their ids; None: it is in the conversation's record."""
+"""The kinds of the things that routes ask for, by the names of their ids; None: it is in another record, or its record
+has another id.
+"""
+VAULT = ("vault_entry", "vault_version", "vault_content", "vault_nonce", "vault_counter", "vault_keyring")
+COUNTED = ("entryId", "version")
+"""Numbers that everybody counts from one: that they are in an answer says nothing."""
+TRIED = ("recoveryKey",)
+"""What is not one's own does not fit, like what is nobody's."""
 GIVEN_AWAY: Mapping[str, tuple[str, ...]] = {
     "GET /api/share/{shareId}": ("shareId",),
     "POST /api/share/{shareId}/fork": ("shareId",),
@@ -167,6 +181,7 @@ async def anns_things(box: Box, ann: Mapping[str, str], provider: ScriptedProvid
     await finished(box, ann, job)
     workspace, share_id = await shared(box, ann, thread)
     published = await box.client.post(f"/api/workspaces/{workspace}/chats/{thread}/toggle-public/", headers=ann)
+    entry, recovery = await pushed(box, ann)
     body = {"text": MARKER, "conversation_id": thread}
     stream = await box.client.post("/api/chat/stream", headers=ann, json=body)
     head = b""
@@ -196,6 +211,10 @@ async def anns_things(box: Box, ann: Mapping[str, str], provider: ScriptedProvid
             "link_uuid": (await published.json())["shareable_link_id"],
             "user_id": (await box.services.accounts.ensure_user("ann")).id,
             "share_id": share_id,
+            "entryId": entry,
+            "version": "1",
+            "tokenId": ann["Authorization"].split("_")[1],
+            "recoveryKey": recovery,
         }
     )
 
@@ -209,6 +228,14 @@ async def shared(box: Box, ann: Mapping[str, str], thread: str) -> tuple[str, st
     assert (await box.client.post(f"{at}/members/", headers=ann, json=cem)).status == 201
     share = await box.client.post(f"{at}/chats/{thread}/share/", headers=ann, json=cem)
     return workspace, (await share.json())["id"]
+
+
+async def pushed(box: Box, ann: Mapping[str, str]) -> tuple[str, str]:
+    """The number of an entry in Ann's vault, and her recovery key."""
+    body = {"chatId": MARKER, "platform": MARKER, "title": MARKER, "messages": [{"role": "user", "content": MARKER}]}
+    answer = await box.client.post("/api/v1/push", headers=ann, json=body)
+    recovery = await box.client.post("/api/v1/vault/recovery", headers=ann)
+    return str((await answer.json())["entryId"]), (await recovery.json())["recoveryKey"]
 
 
 async def _operation(box: Box, ann: Mapping[str, str], id: str) -> Any:
@@ -235,7 +262,10 @@ async def test_a_stranger(serve: Serve, dialect: Dialect, route: Route) -> None:
         assert None not in mine.values()
         messages = Query(kind="message", where=(("conversation", (anns.ids["conversation_id"],)),))
         chunks = Query(kind="chunk", where=(("document", (anns.ids["document_id"],)),))
-        return {**mine, "messages": list(await store.find(messages)), "chunks": list(await store.find(chunks))}
+        vault = [Query(kind=kind, where=(("owner", (anns.ids["user_id"],)),)) for kind in VAULT]
+        kept = {query.kind: list(await store.find(query)) for query in vault}
+        assert all(kept.values())
+        return {**mine, **kept, "messages": list(await store.find(messages)), "chunks": list(await store.find(chunks))}
 
     before = await standing()
     for asked in anns.asks(route):
@@ -259,13 +289,14 @@ async def test_a_stranger(serve: Serve, dialect: Dialect, route: Route) -> None:
         if name in GIVEN_AWAY or name in QUIET:
             assert status in (200, 201), said
         elif asked.aimed:
-            assert status in (403, 404), said
+            tried = any(field in TRIED for field in asked.body or ())
+            assert status in ((422,) if tried else (403, 404)), said
         elif route.public:
             assert name in KNOWING or (status, said) == await ask({})
         else:
             successes = [s for s in route.statuses if 200 <= s < 300]
             assert status in ([404] if asked.path.endswith("/nothing") else successes), said
-        for secret in {MARKER, *anns.ids.values()} - shown:
+        for secret in {MARKER, *[id for name, id in anns.ids.items() if name not in COUNTED]} - shown:
             assert secret.encode() not in said
         assert await standing() == before
 

@@ -23,6 +23,7 @@ from backchat.domain.run import Run, RunEnded, TextDelta
 from backchat.domain.workspace import Workspace
 from backchat.errors import Forbidden, InvalidInput, NotFound
 from backchat.ports.storage import Put, Query, Record
+from backchat.services.adopting import Adopting
 from backchat.services.archive import Archive, Wanted
 from backchat.services.assistant_records import assistant_put
 from backchat.services.bundles import Bundles
@@ -44,10 +45,11 @@ from backchat.services.tags import Tags
 from backchat.services.titles import Titles
 from backchat.services.trees import NewMessage, Trees
 from backchat.services.turns import Turns
+from backchat.services.vault import Vault
 from backchat.services.workspace_conversations import Change, WorkspaceConversations
 from backchat.services.workspace_records import workspace_put
 from backchat.testing.provider import ScriptedProvider
-from backchat_sqlite.queries import find_statement
+from backchat_sqlite.pages import find_statement
 from backchat_sqlite.tables import Table
 from nodes import ANN, Node, SlowStore, node
 from rights_made import grant, left, member
@@ -224,15 +226,17 @@ OTHERS = {
     *("Trees.search", "Tags.all", "Shares.find", "Shares.shared", "Exports.everything", "WorkspaceConversations.page"),
     # new conversations, and copies of what the caller has been shown
     *("Conversations.create", "Trees.begin", "WorkspaceConversations.create", "Forks.copy", "Shares.continue_"),
+    "Adopting.adopt",
     # what is told of something that the caller has opened
     *("Documents.ready", "Runs.grounds"),
     # things of a user's own
     *("Tags.update", "Tags.delete", "Shares.refresh", "Shares.delete"),
     *("Documents.open", "Documents.content", "Documents.discard"),
+    *("Vault.count", "Vault.pull", "Vault.entry", "Vault.versions", "Vault.version", "Vault.delete"),
 }
 SERVICES = (
     *(Archive, Conversations, Documents, Exports, Forks, Grants, Publishing, Runs, Shares, Tags, Titles, Trees, Turns),
-    WorkspaceConversations,
+    *(Adopting, Vault, WorkspaceConversations),
 )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from served import PATIENCE, Chat, Stream, backchat, serving, until
+from served import INSPECT, PATIENCE, Chat, Stream, backchat, serving, until
 
 Event = tuple[str, dict[str, Any]]
 WORDS = " ".join([f"word{n}" for n in range(20)])
@@ -151,7 +151,7 @@ def test_after_a_kill_everything_delivered_is_there_and_the_talk_goes_on(tmp_pat
 
 
 def test_workers_share_a_port_and_every_reply(tmp_path: Path) -> None:
-    with serving(tmp_path, echo_ms=60, options=("--workers", "2")) as server:
+    with serving(tmp_path, echo_ms=60, options=("--workers", "2"), env=INSPECT) as server:
         until(lambda: server.log.count("worker.ready") == 2, "two workers")
         mine, one = server.connect()
         other, two = server.connect(avoid=one)

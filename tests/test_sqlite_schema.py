@@ -7,6 +7,7 @@ import sqlite3
 import stat
 from contextlib import closing
 from dataclasses import replace
+from json import dumps, loads
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,29 @@ class TestSchema:
             for n in (1, 5, 9):
                 assert await ids(store, ("owner", ["ann"]), words=f"note {n}") == [f"n{n:03}"]
             assert await ids(store, ("order", [-7]), ("tags", ["odd"])) == ["n007"]
+
+    async def test_a_kind_gets_facets(self, path: Path) -> None:
+        """A search by them finds what was there before, and the file of a version without them is no reason to copy."""
+        async with opened(path, [replace(NOTE, facets=()), EVENT]) as store:
+            await store.apply([note(n) for n in range(10)])
+            assert await ids(store, ("owner", ["ann"]), ("tags", ["odd"]), words="note 7") == ["n007"]
+        async with opened(path, [NOTE, EVENT]) as store:
+            assert await ids(store, ("owner", ["ann"]), ("tags", ["odd"]), words="note 7") == ["n007"]
+            assert await ids(store, ("owner", ["ann"]), ("shelf", ["s1"]), words="note") == ["n001", "n004", "n007"]
+        copies = {p for p in path.parent.iterdir() if p != path}
+        assert len(copies) == 1
+        with closing(sqlite3.connect(path)) as db:
+            [(kinds,)] = db.execute("SELECT value FROM _meta WHERE key = 'kinds'").fetchall()
+            older = {name: {k: v for k, v in shape.items() if k != "facets"} for name, shape in loads(kinds).items()}
+            db.execute(
+                "UPDATE _meta SET value = ? WHERE key = 'kinds'", (dumps(older | {"note": loads(kinds)["note"]}),)
+            )
+            db.commit()
+        async with opened(path, [NOTE, EVENT]) as store:
+            assert await ids(store, ("owner", ["ann"]), words="note 7") == ["n007"]
+        assert {p for p in path.parent.iterdir() if p != path} == copies
+
+    @pytest.mark.parametrize("wrong", [{"facets": ("nothing",)}, {"facets": ("day",), "within": ("shelf",)}])
+    def test_facets_are_of_a_partition(self, wrong: dict[str, tuple[str, ...]]) -> None:
+        with pytest.raises(ValueError, match="facets"):
+            replace(NOTE, **wrong)  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -14,6 +13,7 @@ import aiohttp
 from aiohttp import ClientResponse, ClientSession, ClientTimeout
 
 from backchat.cli.events import EventParser
+from backchat.client.transport import reason
 
 # The server sends at least a comment every 10 seconds.
 TIMEOUT = ClientTimeout(total=None, sock_connect=10, sock_read=30)
@@ -69,7 +69,7 @@ class ChatClient:
                 raise Refused(f"not a URL: {self._url}") from error
             except _BROKEN as error:
                 if not reached:
-                    raise Refused(f"cannot reach {self._url}: {_reason(error)}") from error
+                    raise Refused(f"cannot reach {self._url}: {reason(error)}") from error
             if broken == len(PAUSES):
                 raise Refused("the connection broke and does not come back")
             await asyncio.sleep(PAUSES[broken])
@@ -95,11 +95,3 @@ async def _refuse(response: ClientResponse) -> None:
     if isinstance(detail, list):
         detail = "; ".join([f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in detail])
     raise Refused(f"{response.status}: {detail}")
-
-
-def _reason(error: BaseException) -> str:
-    inner = getattr(error, "os_error", None)
-    if inner is None:
-        return str(error) or type(error).__name__
-    # A resolver's numbers are below zero, and asyncio's own words for the others name sockets, not reasons.
-    return os.strerror(inner.errno) if inner.errno and inner.errno > 0 else inner.strerror or str(inner)

@@ -23,6 +23,7 @@ COMMANDS = {
     "serve": "serve",
     "usage": "usage",
     "users": "users",
+    "vault": "vault",
     "worker": "serve",
 }
 

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
 from backchat.app import now
+from backchat.cli.durations import Duration
 from backchat.cli.installation import Installation, installation_options
 from backchat.cli.tables import minute, show
+from backchat.domain.identity import ApiKey
 from backchat.services.accounts import Accounts
+from backchat.services.keyrings import Reach
 
-_DURATION = re.compile(r"(\d{1,5})([mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-class Duration(click.ParamType[timedelta]):
-    """A length of time such as ``90d``."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        found = _DURATION.fullmatch(str(value))
-        if found is None or not int(found[1]):
-            self.fail(f"{value!r} is not a duration such as 30m, 12h, 90d or 8w", param, ctx)
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+_CONSEQUENCES: Mapping[Reach, str] = {
+    "recovery": "only the recovery key does now",
+    "nobody": "what is in it cannot be opened any more, for there is no recovery key either",
+}
 
 
 @click.group()
@@ -90,5 +80,17 @@ def list_(file: Path | None, data: Path) -> None:
 @installation_options
 def revoke(id: str, file: Path | None, data: Path) -> None:
     """End the key with this ID (see keys list) for good, from the next request on."""
-    key = Installation(file, data).run(lambda accounts: accounts.revoke_key(id))
+
+    async def ended(accounts: Accounts) -> tuple[ApiKey, set[Reach]]:
+        key = await accounts.api_key(id)
+        before = await accounts.vault_reach(key.user) if key is not None else {}
+        key = await accounts.revoke_key(id)
+        after = await accounts.vault_reach(key.user)
+        return key, {after[vault] for vault, reach in before.items() if reach == "tokens" and vault in after}
+
+    key, reaches = Installation(file, data).run(ended)
     click.echo(f"revoked {key.id} ({key.name}, of {key.user_name})")
+    for reach, consequence in _CONSEQUENCES.items():
+        if reach in reaches:
+            what = f"the last key that opened the vault of {key.user_name}, or a part of it"
+            click.echo(f"warning: this was {what}: {consequence}", err=True)

@@ -14,6 +14,7 @@ import click
 from backchat.app import build_app, open_accounts
 from backchat.cli.crew import Crew, reserve
 from backchat.cli.installation import Installation, installation_options, raise_file_limit
+from backchat.cli.secrecy import guard_memory
 from backchat.cli.server import run
 from backchat.cli.server import serve as serve_app
 from backchat.cli.signals import Stop
@@ -52,6 +53,7 @@ def serve(file: Path | None, data: Path, host: str | None, port: int | None, wor
     config = _listening_on(installation.load_usable(), host, port)
     set_up_logs(config.server.log, config.server.log_level)
     raise_file_limit()
+    guard_memory()
     if workers > 1:
         _serve_several(installation, config, workers)
     else:
@@ -98,6 +100,7 @@ def worker(file: Path | None, data: Path, host: str, port: int) -> None:
     config = _listening_on(Installation(file, data).load_usable(), host, port)
     set_up_logs(config.server.log, config.server.log_level)
     raise_file_limit()
+    guard_memory()
     run(serve_app(build_app(config), config, _report, share_port=True))
 
 

@@ -16,8 +16,10 @@ from aiohttp import web
 from backchat.cli.signals import Stop
 from backchat.config import Config
 from backchat.services.container import Services
+from backchat.web.connections import Runner
 from backchat.web.keys import SERVICES, STREAMS
 from backchat.web.lines import LONGEST_LINE
+from backchat.web.logs import log_the_uncaught
 
 log = structlog.get_logger(source="backchat.server")
 BACKLOG = 4096
@@ -53,12 +55,13 @@ async def serve(app: web.Application, config: Config, listening: Listening, *, s
     """
     stop = Stop()
     # A client that leaves cancels nothing (handler_cancellation is off): replies are the server's own.
-    runner = web.AppRunner(
+    runner = Runner(
         app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=CLOSING, max_line_size=LONGEST_LINE
     )
     host, port = config.server.host, config.server.port
     try:
         await runner.setup()
+        log_the_uncaught()
         site = web.TCPSite(runner, host, port, backlog=BACKLOG, reuse_port=share_port or None)
         try:
             await site.start()

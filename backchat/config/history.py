@@ -1,4 +1,4 @@
-"""Sections about conversations that are kept, titles, retention, imports, and about the sessions of who reads them."""
+"""Sections about what is kept: titles, retention, imports, the vault, and the sessions of who reads them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import RAISE, Schema, fields, post_load, validate
 
 from backchat.config.measures import MIB, Size, Span
-from backchat.domain.limits import ImportLimits, Retention, SessionTimes, Titling
+from backchat.domain.limits import ImportLimits, Retention, SessionTimes, Titling, VaultLimits
 from backchat.web.fields import Whole
 
 
@@ -116,4 +116,24 @@ class SessionsSchema(Schema):
         return SessionTimes(**data)
 
 
+class VaultSchema(Schema):
+    class Meta:
+        unknown = RAISE
+
+    versions = Whole(
+        load_default=None,
+        allow_none=True,
+        validate=validate.Range(min=1),
+        metadata={
+            "default": "all",
+            "description": "How many versions of a conversation are kept, the newest ones; numbers are not used again.",
+        },
+    )
+
+    @post_load
+    def freeze(self, data: dict[str, Any], **_: object) -> VaultLimits:
+        return VaultLimits(**data)
+
+
 TITLES, RETENTION, IMPORTS, SESSIONS = TitlesSchema(), RetentionSchema(), ImportsSchema(), SessionsSchema()
+VAULT = VaultSchema()

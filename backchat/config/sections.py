@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
 from backchat.config.credits import CREDITS
-from backchat.config.history import IMPORTS, RETENTION, SESSIONS, TITLES
+from backchat.config.history import IMPORTS, RETENTION, SESSIONS, TITLES, VAULT
 from backchat.config.measures import MIB, Size
 from backchat.config.replies import DOCUMENTS, REPLIES, RepliesSettings
-from backchat.domain.limits import DocumentLimits, ImportLimits, Retention, SessionTimes, Titling
+from backchat.domain.limits import DocumentLimits, ImportLimits, Retention, SessionTimes, Titling, VaultLimits
 from backchat.domain.usage import Credits
 from backchat.ports.agents import AgentBackend
 from backchat.ports.auth import AuthenticatorBackend
@@ -96,6 +96,7 @@ class Config:
     retention: Retention
     imports: ImportLimits
     sessions: SessionTimes
+    vault: VaultLimits
     credits: Credits
     tools: tuple[Selected[ToolBackend], ...]
     agents: tuple[Selected[AgentBackend], ...]
@@ -189,6 +190,7 @@ OWN: Mapping[str, Schema] = {
     "retention": RETENTION,
     "imports": IMPORTS,
     "sessions": SESSIONS,
+    "vault": VAULT,
     "credits": CREDITS,
     "replies": REPLIES,
 }
@@ -212,6 +214,7 @@ SECTIONS: Sequence[tuple[str, str]] = (
     ("retention", "How long conversations are kept. Their deadlines hold to the second, for every way of reading."),
     ("imports", "How much can be imported from the exports of other products."),
     ("sessions", "How long a login lasts, for dialects that have one."),
+    ("vault", "What is kept of conversations that are pushed to the vault."),
     ("credits", "What calls of models cost, and what may be spent."),
     ("tools", "What the server can do for a model that calls for it: a list; nothing unless set."),
     (

@@ -50,6 +50,13 @@ class Titling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VaultLimits:
+    """``versions``: how many of an entry are kept, the newest ones; None: all."""
+
+    versions: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImportLimits:
     """Sizes in bytes: of a file, of what a zip unpacks to, and of the JSON of one conversation.
 

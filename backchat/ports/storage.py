@@ -24,6 +24,8 @@ class Kind:
     lists       list-of-string fields; a condition on one asks whether the list holds one of the values
     text        string fields that ``words`` and ``any_word`` search
     within      fields among ``fields`` that narrow a word search; a backend puts them into its word index
+    facets      fields and lists that narrow it further, within one partition, which is among ``within``; they change
+                what such a search costs, never what it finds
     indexes     field groups to index; equality fields first, then the field that orders or is ranged over
     unique      field groups of which no two records may share all values; a group with a null in it is not checked
     partition   the field that says whose the record is (the owner, the conversation, the run); never changes
@@ -34,6 +36,7 @@ class Kind:
     lists: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
     within: tuple[str, ...] = ()
+    facets: tuple[str, ...] = ()
     indexes: tuple[tuple[str, ...], ...] = ()
     unique: tuple[tuple[str, ...], ...] = ()
     partition: str | None = None
@@ -46,6 +49,8 @@ class Kind:
         unknown = grouped | ({self.partition} if self.partition else set())
         if unknown - set(self.fields):
             raise ValueError(f"{self.name}: {', '.join(sorted(unknown - set(self.fields)))} not among its fields")
+        if not set(self.facets) <= {*self.fields, *self.lists} or (self.facets and self.partition not in self.within):
+            raise ValueError(f"{self.name}: facets are fields or lists of a kind searched within its partition")
 
 
 @dataclass(frozen=True, slots=True)

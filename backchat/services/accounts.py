@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import secrets
-import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -14,23 +11,22 @@ from typing import Any, Literal
 from backchat.domain.identity import ApiKey, Identity, User
 from backchat.domain.times import moment, stamp
 from backchat.errors import Conflict, InvalidInput, NotFound, StaleWrite
-from backchat.ports.storage import Purge, Put, Query, Record, RecordStore
+from backchat.ports.storage import Change, Purge, Put, Query, Record, RecordStore, Require
+from backchat.sealing.tokens import Secret, new_secret
 from backchat.services.account_records import folded, key_doc, key_of, unclaimed_doc, user_doc, user_of
 from backchat.services.belongings import forget
+from backchat.services.issuing import label, made_key
+from backchat.services.keyrings import Reach, joining, keyring, leaving, may_hold, reach
 from backchat.services.paging import all_found
 from backchat.services.passwords import Passwords
 from backchat.services.retrying import retrying
 from backchat.services.session_records import SESSION
 from backchat.services.storable import askable
 
-NAME_MAX = 100
 EMAIL_MAX = 254
 PAGE = 200
 
-_ALPHABET = string.ascii_letters + string.digits
-_SECRET_LENGTH = 43  # 62**43 > 2**256
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
-_SCOPE = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _SETTING = re.compile(r"[a-z][a-z_]*")
 
 Role = Literal["admin", "user"]
@@ -65,7 +61,7 @@ class Accounts:
         A name is 1-100 printable characters without ``@``; a password 8 characters to 1024 bytes. Raises InvalidInput,
         and Conflict when the name or the address is taken.
         """
-        name = _label(name, "name")
+        name = label(name, "name")
         if "@" in name:
             raise InvalidInput("a user name holds no @", field="name")
         if email is not None:
@@ -207,31 +203,34 @@ class Accounts:
         platform: str | None = None,
         scopes: Sequence[str] = (),
         expires: datetime | None = None,
+        giver: Secret | None = None,
     ) -> tuple[ApiKey, str]:
         """Create a key; the second value, ``bsk_<id>_<secret>``, exists nowhere else and cannot be had again.
 
-        ``scopes`` limits the key (see ``Identity``); ``expires`` is an aware time in the future. Raises InvalidInput.
+        ``scopes`` limits the key (see ``Identity``); ``expires`` is an aware time in the future; ``giver`` is a token
+        or the recovery key of the user, whose vault keys it gets (see ``keyrings.joining``). A user that tokens name,
+        whom nobody created (version 0), gets an account by it. Raises InvalidInput, Forbidden if ``giver`` has nothing
+        to give, and NotFound if the account has been deleted.
         """
-        now = self._now()
-        for scope in scopes:
-            if not _SCOPE.fullmatch(scope):
-                raise InvalidInput("a scope is a name of small letters, digits, '-', '_' and '.'", field="scopes")
-        if expires is not None and expires <= now:
-            raise InvalidInput("the time of expiry has passed", field="expires")
-        secret = "".join([secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH)])
-        key = ApiKey(
-            id=self._new_id().replace("-", ""),
-            user=user.id,
-            user_name=user.name,
-            name=_label(name, "name"),
-            digest=hashlib.sha256(secret.encode()).hexdigest(),
-            platform=None if platform is None else _label(platform, "platform"),
-            scopes=tuple(dict.fromkeys(scopes)),
-            created_at=now,
-            expires_at=None if expires is None else moment(stamp(expires)),
-        )
-        await self._store.apply([Put("api_key", key.id, key_doc(key), 0)])
-        return replace(key, version=1), f"bsk_{key.id}_{secret}"
+
+        async def attempt() -> tuple[ApiKey, str]:
+            now, token = self._now(), new_secret("token", self._new_id().replace("-", ""))
+            key = made_key(user, name, token, now, platform=platform, scopes=scopes, expires=expires)
+            changes: list[Change] = [await self._account(user, now), Put("api_key", key.id, key_doc(key), 0)]
+            if may_hold(key.scopes):
+                changes += await joining(self._store, user.id, token, key.expires_at, now, giver)
+            await self._store.apply(changes)
+            return replace(key, version=1), token.text
+
+        return await retrying(attempt)
+
+    async def _account(self, user: User, now: datetime) -> Change:
+        """What a key hangs on: without it, a deletion of the user at the same time would leave the key behind."""
+        if await self.user(user.id) is not None:
+            return Require("user", user.id)
+        if user.version:
+            raise NotFound("user not found")
+        return Put("user", user.id, unclaimed_doc(Identity(user=user.id, name=user.name), now), 0)
 
     async def api_key(self, id: str) -> ApiKey | None:
         record = await self._store.get("api_key", id)
@@ -244,7 +243,10 @@ class Accounts:
         return [key_of(r) for r in found]
 
     async def revoke_key(self, id: str) -> ApiKey:
-        """End a key for good, from the next request on. Quiet when it is revoked already; NotFound if there is none."""
+        """End a key for good, from the next request on; no vault key is left to it.
+
+        Quiet when it is revoked already; NotFound if there is none.
+        """
 
         async def attempt() -> ApiKey:
             key = await self.api_key(id)
@@ -253,10 +255,15 @@ class Accounts:
             if key.revoked_at is not None:
                 return key
             revoked = replace(key, revoked_at=self._now())
-            await self._store.apply([Put("api_key", id, key_doc(revoked), key.version)])
+            left = await leaving(self._store, key.user, id)
+            await self._store.apply([Put("api_key", id, key_doc(revoked), key.version), *left])
             return replace(revoked, version=key.version + 1)
 
         return await retrying(attempt)
+
+    async def vault_reach(self, user: str) -> Mapping[str, Reach]:
+        """Who can open each vault key of a user, by the keys' ids."""
+        return reach(await keyring(self._store, user), self._now())
 
     async def is_empty(self) -> bool:
         """Whether there is neither a user nor a key."""
@@ -269,10 +276,3 @@ class Accounts:
             return None
         found = await self._store.find(Query(kind="user", where=((field, (wanted,)),), limit=1))
         return found[0] if found else None
-
-
-def _label(text: str, field: str) -> str:
-    text = text.strip()
-    if not text or len(text) > NAME_MAX or not text.isprintable():
-        raise InvalidInput(f"must be 1 to {NAME_MAX} printable characters", field=field)
-    return text

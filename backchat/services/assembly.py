@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from backchat.domain.limits import DocumentLimits, ImportLimits, Retention, SessionTimes, Titling
+from backchat.domain.limits import DocumentLimits, ImportLimits, Retention, SessionTimes, Titling, VaultLimits
 from backchat.domain.usage import Credits
 from backchat.ports.agents import Agent
 from backchat.ports.extraction import Extractor
@@ -20,6 +20,7 @@ from backchat.ports.tools import Tool
 from backchat.ports.transcription import Transcriber
 from backchat.services.access import Access, Authorize, by_table
 from backchat.services.accounts import Accounts
+from backchat.services.adopting import Adopting
 from backchat.services.archive import Archive
 from backchat.services.assistants import Assistants, Clearing
 from backchat.services.calls import Calls
@@ -56,6 +57,8 @@ from backchat.services.translation import Translation
 from backchat.services.trees import Trees
 from backchat.services.turns import Turns
 from backchat.services.upgrades import Upgrades
+from backchat.services.vault import Vault
+from backchat.services.vault_keys import VaultKeys
 from backchat.services.workers import Workers
 from backchat.services.workspace_conversations import WorkspaceConversations
 from backchat.services.workspaces import Workspaces
@@ -80,6 +83,7 @@ class Parts:
     retention: Retention = field(default_factory=Retention)
     imports: ImportLimits = field(default_factory=ImportLimits)
     sessions: SessionTimes = field(default_factory=SessionTimes)
+    vault: VaultLimits = field(default_factory=VaultLimits)
     credits: Credits = field(default_factory=Credits)
     tools: Sequence[Tool] = ()
     agents: Mapping[str, Agent] = field(default_factory=dict)
@@ -168,9 +172,12 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
     accounts = Accounts(store, now=now, new_id=new_id)
     workspaces = Workspaces(store, access, accounts, conversations, jobs, now=now, new_id=new_id)
     forks = Forks(store=store, conversations=conversations, retention=parts.retention, now=now, new_id=new_id)
+    vault_keys = VaultKeys(store, accounts, now=now, new_id=new_id)
+    vault = Vault(store, vault_keys, parts.vault, now=now)
     services = Services(
         access=access,
         accounts=accounts,
+        adopting=Adopting(store=store, retention=parts.retention, now=now, new_id=new_id),
         agents=("none", *parts.agents),
         archive=Archive(store=store, conversations=conversations, now=now),
         assistants=assistants,
@@ -198,6 +205,8 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
         turns=Turns(
             store, conversations, assistants, runs, engine, parts.providers, parts.retention, now=now, new_id=new_id
         ),
+        vault=vault,
+        vault_keys=vault_keys,
         workspace_conversations=WorkspaceConversations(
             store=store, workspaces=workspaces, conversations=conversations, ledger=ledger, now=now, new_id=new_id
         ),

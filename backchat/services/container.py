@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from backchat.services.access import Access
 from backchat.services.accounts import Accounts
+from backchat.services.adopting import Adopting
 from backchat.services.archive import Archive
 from backchat.services.assistants import Assistants
 from backchat.services.catalogue import Catalogue
@@ -29,6 +30,8 @@ from backchat.services.transcriptions import Transcriptions
 from backchat.services.translation import Translation
 from backchat.services.trees import Trees
 from backchat.services.turns import Turns
+from backchat.services.vault import Vault
+from backchat.services.vault_keys import VaultKeys
 from backchat.services.workspace_conversations import WorkspaceConversations
 from backchat.services.workspaces import Workspaces
 
@@ -39,6 +42,7 @@ class Services:
 
     access: Access
     accounts: Accounts
+    adopting: Adopting
     agents: Sequence[str]
     archive: Archive
     assistants: Assistants
@@ -62,5 +66,7 @@ class Services:
     translation: Translation
     trees: Trees
     turns: Turns
+    vault: Vault
+    vault_keys: VaultKeys
     workspace_conversations: WorkspaceConversations
     workspaces: Workspaces

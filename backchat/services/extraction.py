@@ -11,7 +11,6 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from secrets import token_hex
 from shutil import rmtree
 from tempfile import gettempdir
@@ -22,6 +21,7 @@ from backchat.domain.limits import DocumentLimits
 from backchat.errors import ConfigError
 from backchat.ports.extraction import Extractor, Unreadable
 from backchat.services.filenames import suffix_of
+from backchat.services.undumpable import make_undumpable
 
 CHILD = "backchat.services.extraction_child"
 READ = 1 << 16
@@ -29,7 +29,6 @@ NOTE = 4096
 """How much of what a dying reader says is looked at."""
 ALONE = {"LANG": "C.UTF-8", "HOME": "/nonexistent", "TOKIO_WORKER_THREADS": "1", "RAYON_NUM_THREADS": "1"}
 """The environment of a reader, besides its own folder: nothing of the server's secrets."""
-_NOT_DUMPABLE = 4
 DAMAGED = "its text could not be read: it is damaged"
 NO_PLACE = "this server has no place for temporary files"
 # What the runtimes of Python, Rust and C++ say when there is no more memory.
@@ -98,7 +97,9 @@ class Extraction:
             "text": limits.max_text,
             "chunk": limits.chunk,
         }
-        _close_process()
+        # Readers are of the same user, and the environment of this process may hold keys. Of no use against one that
+        # runs as root, which only its jail holds back.
+        make_undumpable()
         folder = await asyncio.to_thread(_folder)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-B", "-m", CHILD),
@@ -142,18 +143,6 @@ def _folder() -> str:
         return os.path.join(gettempdir(), f"backchat-reading-{token_hex(16)}")
     except OSError:
         raise Unreadable(NO_PLACE) from None
-
-
-@cache
-def _close_process() -> None:
-    """Keep readers, which are of the same user, from looking into this process: its environment may hold keys.
-
-    Linux only; of no use against one that runs as root, which only its jail holds back.
-    """
-    with suppress(Exception):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_NOT_DUMPABLE, 0, 0, 0, 0)
 
 
 class _Child:

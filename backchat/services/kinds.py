@@ -19,6 +19,7 @@ from backchat.services.share_records import SHARE
 from backchat.services.stored import CONVERSATION, MESSAGE
 from backchat.services.tag_records import TAG
 from backchat.services.usage_records import SPENDING, USAGE
+from backchat.services.vault_records import CONTENT, COUNTER, ENTRY, KEYRING, NONCE, VERSION
 from backchat.services.workspace_records import MEMBERSHIP, WORKSPACE
 
 KINDS: tuple[Kind, ...] = (
@@ -54,4 +55,10 @@ KINDS: tuple[Kind, ...] = (
     PUBLIC_LINK,
     USAGE,
     SPENDING,
+    KEYRING,
+    COUNTER,
+    ENTRY,
+    VERSION,
+    CONTENT,
+    NONCE,
 )

@@ -14,6 +14,7 @@ NOTE = Kind(
     lists=("tags", "readers"),
     text=("title", "body"),
     within=("owner", "shelf"),
+    facets=("shelf", "weight", "tags"),
     indexes=(("owner", "day"), ("owner", "weight")),
     unique=(("owner", "code"),),
     partition="owner",

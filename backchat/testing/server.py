@@ -26,7 +26,7 @@ MINIMAL: Mapping[str, Any] = {
     "providers": {"echo": {"use": "echo"}},
     "memory": {"use": "window", "size": 20},
     "auth": [{"use": "session"}, {"use": "apikey"}],
-    "dialects": ["chat", "threads", "convos", "workspaces"],
+    "dialects": ["chat", "threads", "convos", "workspaces", "vault"],
 }
 
 

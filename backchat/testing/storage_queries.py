@@ -138,6 +138,27 @@ class QueryContract:
         assert await ids(store, ("readers", [None])) == []
         assert await ids(store, ("tags", ["t"])) == []
 
+    async def test_lists_are_counted(self, store: RecordStore) -> None:
+        """Within an owner, and beside all other sorts of conditions: ``ids`` counts whatever it finds."""
+        owners = ["ann", "bob", None, ""]
+        await store.apply([note(n, owner=owners[n % 4], readers=["r"] if n % 3 else ["r", "s"]) for n in range(24)])
+        for n, owner in enumerate(owners):
+            mine = ("owner", [owner])
+            here = [i for i in range(24) if i % 4 == n]
+            assert await ids(store, mine, ("tags", ["all"])) == named(*here)
+            assert await ids(store, mine, ("tags", ["all"]), ("readers", ["s"])) == named(
+                *[i for i in here if i % 3 == 0]
+            )
+            assert await ids(store, mine, ("readers", ["s"]), ("readers", ["r"])) == named(
+                *[i for i in here if i % 3 == 0]
+            )
+            assert await ids(store, mine, ("tags", ["all"]), ("tags", ["t4", "t5", "t6", "t7"])) == named(4 + n)
+            assert await ids(store, mine, ("tags", ["all"]), ("shelf", ["s1"]), ranges=(Range("day", 8, 16),)) == named(
+                *[i for i in here if i % 3 == 1 and 8 <= i < 16]
+            )
+            assert await ids(store, mine, ("owner", ["ann"]), ("tags", ["all"])) == (named(*here) if n == 0 else [])
+            assert await ids(store, mine, ("tags", [None])) == []
+
     async def test_lists_follow_their_record(self, store: RecordStore) -> None:
         await store.apply([note(1, tags=["a", "b", "b"]), note(2, owner=None, tags=["a"])])
         await store.apply([note(1, tags=["b", "c"], expect=1)])

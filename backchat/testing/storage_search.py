@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -185,6 +186,53 @@ class SearchContract:
         await store.apply([note(1, title="tea", owner="bob", expect=1)])
         assert await ids(store, ANN, words="tea") == ["n002"]
         assert await ids(store, ("owner", ["bob"]), words="tea") == ["n001"]
+
+    async def test_a_facet_changes_and_no_word_does(self, store: RecordStore) -> None:
+        async def found(*where: Where) -> list[str]:
+            return await ids(store, ANN, *where, words="tea")
+
+        await store.apply([note(n, title="tea", shelf="s1", tags=["a", "b"], weight=1) for n in range(3)])
+        await store.apply([note(4, title="tea", shelf="s1", tags=["a"], owner="bob")])
+        assert await found(("shelf", ["s1"]), ("tags", ["a"]), ("tags", ["b"])) == ["n000", "n001", "n002"]
+        await store.apply([note(1, title="tea", shelf="s1", tags=["a"], weight=1.0, expect=1)])
+        await store.apply([note(2, title="tea", shelf=None, tags=["a", "b"], weight=1.5, expect=1)])
+        assert await found(("tags", ["b"])) == ["n000", "n002"]
+        assert await found(("tags", ["c", "a"]), ("shelf", ["s1"])) == ["n000", "n001"]
+        assert await found(("shelf", [None])) == ["n002"]
+        assert await found(("shelf", [None, "s1"]), ("weight", [1])) == ["n000", "n001"]
+        assert await found(("weight", [1.5, 2]), ("day", [2])) == ["n002"]
+        assert await found(("tags", [])) == []
+
+    async def test_a_facet_that_has_the_value_of_another(self, store: RecordStore) -> None:
+        await store.apply([note(1, title="tea", shelf="x", tags=["y"]), note(2, title="tea", shelf="y", tags=["x"])])
+        assert await ids(store, ANN, ("shelf", ["x"]), words="tea") == ["n001"]
+        assert await ids(store, ANN, ("tags", ["x"]), words="tea") == ["n002"]
+
+    async def test_pages_of_words(self, store: RecordStore) -> None:
+        """Of words that nearly all records have, or a few, or only those that come last: page by page, and by place."""
+        titles = ["often" if n % 9 else "hardly" for n in range(400)]
+        await store.apply(
+            [
+                note(n, title=titles[n], body="seldom" if n % 50 == 3 else "", day=n // 2, weight=n, tags=[f"t{n % 2}"])
+                for n in range(400)
+            ]
+        )
+        await store.apply([note(n, title="early", day=-1, weight=n) for n in range(400, 420)])
+        for words in ("often", "seldom", "early", "o", "often seldom"):
+            for order in (("day",), ("weight",)):
+                for where in ((ANN,), (ANN, ("tags", ["t1"]))):
+                    query = Query(kind="note", where=where, words=words, order=order, descending=True, limit=1000)
+                    whole = await store.find(query)
+                    assert len(whole) == await store.count(query)
+                    for limit, offset in ((10, 0), (10, 5), (100, 150), (1, 260)):
+                        page = await store.find(replace(query, limit=limit, offset=offset))
+                        assert page == whole[offset : offset + limit]
+                    for last in whole[5:6]:
+                        after = (last.doc[order[0]], last.id)
+                        assert await store.find(replace(query, after=after, limit=10)) == whole[6:16]
+        every = Query(kind="note", where=(ANN,), words="often", order=("day",), descending=True, limit=1000)
+        often = sorted((-(n // 2), -n) for n in range(400) if n % 9)
+        assert [r.id for r in await store.find(every)] == [f"n{-n:03}" for _, n in often]
 
     async def test_searches_among_writes(self, store: RecordStore) -> None:
         async def write_and_search(n: int) -> None:

@@ -20,8 +20,8 @@ from backchat.web.spool import Spool
 __all__ = ["MalformedBody"]
 
 JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
-LONG_FORM = 32 << 10
-"""Bytes of a form that may take more than some milliseconds to decode: a thread does it."""
+LONG_BODY = 32 << 10
+"""Bytes of a body that may take more than some milliseconds to decode and check: a thread does it."""
 PORTION = 256 << 10
 """Bytes of a form that go to the disk together: there and back costs the same for all of them."""
 LONG_TYPE = 256
@@ -62,37 +62,44 @@ async def read_body(
     """
     if schema is None:
         return None
-    data = await _read(request, schema, accepts, limit, spool)
+    kind = kind_of(request, accepts)
+    if kind == MULTIPART:
+        return _checked(await _multipart(request, limit, spool), schema)
+    # Only files may be larger than the server's limit.
+    raw = await read_bytes(request, None if limit is None else min(limit, request.app[BODY_LIMIT]))
+    read = _form if kind == FORM else _json
+    return read(raw, schema) if len(raw) < LONG_BODY else await asyncio.to_thread(read, raw, schema)
+
+
+async def _multipart(request: web.Request, limit: int | None, spool: Spool) -> Any:
+    form = Form(boundary_of(request.headers["Content-Type"]), request.app[BODY_LIMIT], spool)
+    chunks = _arriving(request, limit)
+    if spool.disk:
+        async for portion in _portions(chunks):
+            await spool.work(form.feed, portion)
+    else:
+        async for chunk in chunks:
+            form.feed(chunk)
+    return form.close()
+
+
+def _json(raw: bytes, schema: Schema) -> Any:
+    if not raw and not any(field.required for field in schema.fields.values()):
+        return _checked({}, schema)
+    try:
+        data = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise MalformedBody("the body is not valid JSON") from None
+    return _checked(data, schema)
+
+
+def _checked(data: Any, schema: Schema) -> Any:
     if not isinstance(data, dict):
         raise Misfit("body", ValidationError({"_schema": ["The body must be a JSON object."]}))
     try:
         return schema.load(data)
     except ValidationError as error:
         raise Misfit("body", error) from None
-
-
-async def _read(request: web.Request, schema: Schema, accepts: Collection[str], limit: int | None, spool: Spool) -> Any:
-    kind = kind_of(request, accepts)
-    if kind == MULTIPART:
-        form = Form(boundary_of(request.headers["Content-Type"]), request.app[BODY_LIMIT], spool)
-        chunks = _arriving(request, limit)
-        if spool.disk:
-            async for portion in _portions(chunks):
-                await spool.work(form.feed, portion)
-        else:
-            async for chunk in chunks:
-                form.feed(chunk)
-        return form.close()
-    # Only files may be larger than the server's limit.
-    raw = await read_bytes(request)
-    if kind == FORM:
-        return _form(raw) if len(raw) < LONG_FORM else await asyncio.to_thread(_form, raw)
-    if not raw and not any(field.required for field in schema.fields.values()):
-        return {}
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        raise MalformedBody("the body is not valid JSON") from None
 
 
 async def _portions(chunks: Arriving) -> AsyncIterator[bytes]:
@@ -124,11 +131,12 @@ def kind_of(request: web.Request, accepts: Collection[str]) -> str:
     raise UnsupportedMedia(f"the body must be {' or '.join(accepts)}, not {given}")
 
 
-def _form(raw: bytes) -> dict[str, str]:
+def _form(raw: bytes, schema: Schema) -> Any:
     try:
-        return dict(parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=PARTS))
+        data = dict(parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=PARTS))
     except ValueError:
         raise MalformedBody(f"the body is no form in UTF-8 of at most {PARTS} fields") from None
+    return _checked(data, schema)
 
 
 def read_query(request: web.Request, schema: Schema | None) -> Any:

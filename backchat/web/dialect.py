@@ -12,7 +12,7 @@ from aiohttp import web
 from marshmallow import RAISE, Schema
 
 from backchat.domain.identity import Identity
-from backchat.errors import ConfigError, Forbidden
+from backchat.errors import BackchatError, ConfigError, Forbidden
 from backchat.ports.auth import Credentials
 from backchat.ports.component import SettingsSchema
 from backchat.services.container import Services
@@ -36,13 +36,14 @@ class FieldProblem:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error on its way to a client; the dialect gives it a body."""
+    """An error on its way to a client; the dialect gives it a body. ``cause`` may know more than all errors do."""
 
     status: int
     code: str
     message: str
     fields: Sequence[FieldProblem] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    cause: BackchatError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +51,17 @@ class Call:
     """What a handler receives: never the app, never the store. ``body`` and ``query`` passed the route's schemas.
 
     ``who`` is ``backchat.web.auth.ANONYMOUS`` on a public route. ``opened`` is what the route's ``opens`` found.
+    ``token`` is what ``who`` was known by, for the few services that need more than to know who it is.
     """
 
     request: web.Request
     who: Identity
     services: Services
     settings: Any
-    body: Any = None
-    query: Any = None
-    opened: Any = None
+    body: Any = field(default=None, repr=False)
+    query: Any = field(default=None, repr=False)
+    opened: Any = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
 
     def path(self, name: str) -> str:
         return self.request.match_info[name]
@@ -74,11 +77,12 @@ class Route:
     path      below the dialect's mount, with ``{names}``, or ``{name:.+}`` where a name may hold slashes
     body      schema of the body;  query  of the query string;  answer  of the JSON answer, for the docs
     accepts   content types of the body; see ``backchat.web.body.read_body`` for what the schema gets of each
-    limit     bytes of a multipart body, where that is not the server's limit of every body
+    limit     bytes of the body, where that is not the server's limit of every body; only a multipart one may be larger
     spooled   the files of a multipart body are kept on the disk while the handler works, not in memory
     streamed  the handler reads the multipart body itself, part by part, with a ``StreamedForm``; ``body`` describes it
     statuses  what it may answer, with a sentence each;  streams  it may answer ``text/event-stream``
     public    it needs no credentials, and looks at none
+    scopes    what a key with scopes may be limited to and call it all the same, besides the dialect's name
     limited   how often it may be called, by the dialect's settings; calls count before their query and body are read
     opens     finds what the path names, and refuses who may not do with it what the route does; then only are query and
               body read and judged, so that nobody learns from a 400 what there is. Rights are the service's to check
@@ -100,6 +104,7 @@ class Route:
     spooled: bool = False
     streamed: bool = False
     public: bool = False
+    scopes: Sequence[str] = ()
     limited: Callable[[Any], Budget] | None = None
     opens: Callable[[Call], Awaitable[Any]] | None = None
 
@@ -120,7 +125,8 @@ class Dialect:
     statuses      error code -> status, where this dialect differs from ``backchat.web.errors.STATUS``
     slashes       paths that end with a slash are served without it as well: by the same route, without a redirect,
                   which would cost a POST its body
-    An API key with scopes reaches the dialects that its scopes name.
+    headers       of all its answers, whatever their status; also where a path is none, but closest to its own
+    An API key with scopes reaches the dialects that its scopes name, and routes whose scopes it has one of.
     """
 
     name: str
@@ -131,18 +137,20 @@ class Dialect:
     statuses: Mapping[str, int] = field(default_factory=dict)
     schema: SettingsSchema = field(default_factory=NoSettings)
     slashes: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def _enter(dialect: Dialect, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def view(request: web.Request) -> web.StreamResponse:
-        who = ANONYMOUS if route.public else await authenticate(request, dialect.credentials(request))
-        if who.scopes and dialect.name not in who.scopes:
+        given = None if route.public else dialect.credentials(request)
+        who = ANONYMOUS if route.public else await authenticate(request, given)
+        if who.scopes and who.scopes.isdisjoint((dialect.name, *route.scopes)):
             raise Forbidden(f"this key is limited to: {', '.join(sorted(who.scopes))}")
         settings = request.app[DIALECT_SETTINGS][dialect.name]
         if route.limited is not None:
             await charge(request, who, route.limited(settings))
         services = request.app[SERVICES]
-        call = Call(request, who, services, settings)
+        call = Call(request, who, services, settings, token=given.token if given is not None else None)
         if route.opens is not None:
             call = replace(call, opened=await route.opens(call))
         query = read_query(request, route.query)

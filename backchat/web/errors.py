@@ -41,7 +41,7 @@ def problem_of(error: BackchatError, statuses: Mapping[str, int]) -> Problem:
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
     fields = (FieldProblem(tuple(error.field.split(".")), str(error)),) if error.field else ()
     status = statuses.get(error.code) or CODE_STATUS.get(error.code) or STATUS[error.kind]
-    return Problem(status, error.code, str(error), fields, headers)
+    return Problem(status, error.code, str(error), fields, headers, error)
 
 
 def _fields(where: str, messages: Any, path: tuple[str | int, ...] = ()) -> Iterator[FieldProblem]:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from copy import copy
+from numbers import Number
 from traceback import StackSummary, walk_tb
+from types import TracebackType
 from typing import Any, Literal
 
 import orjson
 import structlog
 from structlog.typing import EventDict, Processor
+
+log = structlog.get_logger(source=__name__)
+# The secret of an API key or of a recovery key, which somebody may have put into a path. Its id may be seen.
+_SECRET = re.compile(r"(bs[kr]_[A-Za-z0-9-]+)_[A-Za-z0-9_-]+")
 
 
 class Lines:
@@ -32,6 +44,88 @@ def without_words(logger: object, method: str, event: EventDict) -> EventDict:
     return event
 
 
+def without_secrets(logger: object, method: str, event: EventDict) -> EventDict:
+    """Cut what looks like the secret of a key from every text of the line."""
+    for name, value in event.items():
+        if isinstance(value, str) and "_" in value:
+            event[name] = _SECRET.sub(r"\1", value)
+    return event
+
+
+class _Unsaid:
+    """Stands in a line for a value that is not shown."""
+
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
+
+    def __repr__(self) -> str:
+        return self._shown
+
+
+def _unsaid(value: object) -> object:
+    if isinstance(value, BaseException):
+        return _Unsaid(type(value).__qualname__)
+    return value if isinstance(value, Number) else _Unsaid("…")
+
+
+class Formatter(structlog.stdlib.ProcessorFormatter):
+    """Other libraries' lines as ours. Of what they fill in, only numbers and the types of exceptions are shown.
+
+    In its debug mode, for example, asyncio quotes the arguments and results of whatever was slow.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        shown = copy(record)
+        shown.msg = record.msg if isinstance(record.msg, str) else str(_unsaid(record.msg))
+        if isinstance(record.args, Mapping):
+            shown.args = {name: _unsaid(value) for name, value in record.args.items()}
+        elif record.args:
+            shown.args = tuple(_unsaid(value) for value in record.args)
+        return super().format(shown)
+
+
+class Handler(logging.Handler):
+    """Writes like ``Lines``."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            Lines().msg(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """``logging`` itself would print all that was to be filled in."""
+        with suppress(Exception):  # there is nowhere left to say it
+            log.error("log.failed", library=record.name, exc_info=True)
+
+
+def log_the_uncaught() -> None:
+    """Log what nobody catches, in the running loop, in threads, while objects are destroyed, and at the end.
+
+    Without this it is printed with all that it says.
+    """
+
+    def in_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is not None:
+            log.error("fault.uncaught", at="loop", exc_info=error)  # its message may quote arguments
+        else:
+            log.error("fault.uncaught", at="loop", message=context.get("message"))
+
+    def in_thread(raised: threading.ExceptHookArgs) -> None:
+        if raised.exc_type is not SystemExit:
+            log.error("fault.uncaught", at="thread", exc_info=raised.exc_value)
+
+    def in_passing(raised: sys.UnraisableHookArgs) -> None:
+        log.error("fault.uncaught", at="finalizer", exc_info=raised.exc_value)
+
+    def at_the_end(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
+        log.error("fault.uncaught", at="end", exc_info=error)
+
+    asyncio.get_running_loop().set_exception_handler(in_loop)
+    threading.excepthook, sys.unraisablehook, sys.excepthook = in_thread, in_passing, at_the_end
+
+
 def _json(event: EventDict, **_: Any) -> str:
     return orjson.dumps(event, default=str).decode()
 
@@ -43,6 +137,7 @@ def set_up_logs(shape: Literal["json", "console"], level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         without_words,
+        without_secrets,
     ]
     last: Processor = structlog.processors.JSONRenderer(serializer=_json)
     if shape == "console":
@@ -53,12 +148,10 @@ def set_up_logs(shape: Literal["json", "console"], level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
     )
     # Others' loggers: warnings only. At debug level drivers log their statements with what is in them.
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Handler()
     meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared], processors=[meta, last]
-        )
+        Formatter(foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared], processors=[meta, last])
     )
     root = logging.getLogger()
     root.handlers = [handler]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,9 +14,9 @@ from marshmallow import RAISE, Schema
 from backchat.domain.identity import ApiKey, Identity
 from backchat.errors import InvalidCredentials
 from backchat.ports.auth import Credentials, KeyDirectory
+from backchat.sealing.tokens import parse
 
 PREFIX = "bsk_"
-_KEY = re.compile(r"bsk_([A-Za-z0-9]{1,64})_([A-Za-z0-9]{1,128})")
 _NO_DIGEST = "0" * 64
 
 
@@ -48,11 +47,11 @@ class ApiKeyAuthenticator:
         )
 
     async def _valid(self, token: str) -> ApiKey | None:
-        found = _KEY.fullmatch(token)
-        if found is None:
+        given = parse(token)
+        if given is None or given.use != "token":
             return None
-        key = await self._keys.api_key(found[1])
-        digest = hashlib.sha256(found[2].encode()).hexdigest()
+        key = await self._keys.api_key(given.id)
+        digest = hashlib.sha256(given.secret.encode()).hexdigest()
         same = hmac.compare_digest(digest, key.digest if key else _NO_DIGEST)
         if key is None or not same or key.revoked_at is not None:
             return None

@@ -26,6 +26,8 @@ _OURS = (
 )
 
 Shape = dict[str, Any]
+_BEFORE: Shape = {"facets": []}
+"""What the shapes of older files do not say."""
 
 
 def make_private(path: str) -> None:
@@ -66,7 +68,7 @@ def _reconcile(db: sqlite3.Connection, path: str, tables: Mapping[str, Table]) -
         raise ConfigError(
             f"the file has schema version {version}, this version of backchat knows {SCHEMA_VERSION}; use a newer one"
         )
-    had: dict[str, Shape] = orjson.loads(meta.get("kinds", "{}"))
+    had = {name: {**_BEFORE, **shape} for name, shape in orjson.loads(meta.get("kinds", "{}")).items()}
     wanted = {name: _shape(table.kind) for name, table in tables.items()}
     words = definition()
     changed = {name: table for name, table in tables.items() if had.get(name) != wanted[name]}
@@ -117,7 +119,7 @@ def _rebuild(db: sqlite3.Connection, table: Table, had: Shape | None) -> None:
             _rebuild_rows(db, table, had)
         if not same("lists", "partition") and had["lists"]:
             db.execute(f"DROP TABLE {table.lists}")
-        if not same("text", "within") and had["text"]:
+        if not same("text", "within", "facets") and had["text"]:
             db.execute(f"DROP TABLE {table.words}")
     for statement in table.indexes().values():
         db.execute(statement)
@@ -127,7 +129,7 @@ def _rebuild(db: sqlite3.Connection, table: Table, had: Shape | None) -> None:
         db.execute(table.create_lists())
         for row, doc in _documents(db, table):
             db.executemany(table.add_value, table.listed(doc, row))
-    if not same("text", "within"):
+    if not same("text", "within", "facets"):
         db.execute("DELETE FROM _changed WHERE kind = ?", (kind.name,))
         if kind.text:
             db.execute(table.create_words())
@@ -190,5 +192,13 @@ def _forget_words(db: sqlite3.Connection, shapes: Mapping[str, Shape], tables: M
 
 def _kind(shape: Shape) -> Kind:
     """Of a kind that is not declared now, as far as its words need it."""
-    fields, text, within = (tuple(shape[part]) for part in ("fields", "text", "within"))
-    return Kind(name=shape["name"], fields=fields, text=text, within=within)
+    fields, lists, text, within, facets = (tuple(shape[p]) for p in ("fields", "lists", "text", "within", "facets"))
+    return Kind(
+        name=shape["name"],
+        fields=fields,
+        lists=lists,
+        text=text,
+        within=within,
+        facets=facets,
+        partition=shape["partition"],
+    )

@@ -15,7 +15,8 @@ from backchat.ports.checks import check_field, check_order, check_query, known_k
 from backchat.ports.storage import Change, Kind, OnCommit, Query, Record, Scalar
 from backchat_sqlite.changes import steps_of
 from backchat_sqlite.index import fold_all, fold_some
-from backchat_sqlite.queries import Statement, count_statement, find_statement, values_statement
+from backchat_sqlite.pages import find_statement, glance_statement, is_dense
+from backchat_sqlite.queries import Statement, count_statement, values_statement
 from backchat_sqlite.readers import Readers
 from backchat_sqlite.schema import make_private, prepare
 from backchat_sqlite.tables import Table
@@ -65,10 +66,7 @@ class SqliteStore:
     async def find(self, query: Query) -> Sequence[Record]:
         table = self._table(query.kind)
         check_query(table.kind, query)
-        statement = find_statement(table, query)
-        if statement is None:
-            return []
-        rows = await self._rows(statement)
+        rows = await self._page(table, query)
         page = [Record(query.kind, id, orjson.loads(doc), version) for id, doc, version in rows]
         check_order(query, page)
         return page
@@ -118,6 +116,14 @@ class SqliteStore:
 
         await self._index_all()
         await self._writer.run(work)
+
+    async def _page(self, table: Table, query: Query) -> Rows:
+        first = glance_statement(table, query)
+        seen = await self._readers.fetch(first.sql, first.values) if first is not None else None
+        if seen is not None and len(seen) == query.offset + query.limit:
+            return seen[query.offset :]
+        statement = find_statement(table, query, dense=is_dense(query, None if seen is None else len(seen)))
+        return await self._rows(statement) if statement is not None else []
 
     async def _rows(self, statement: Statement) -> Rows:
         """The answer; from the word index only when that has everything that was written before.

@@ -19,8 +19,8 @@ from backchat.ports.storage import Kind, Scalar
 
 Doc = Mapping[str, Any]
 
-SCOPE = 12
-"""Characters before each word of a kind with ``within`` in its terms."""
+SCOPE = 24
+"""Characters before each word of a kind with ``within`` in its terms: hex digits of a digest of which no two meet."""
 BEGINNINGS = (2, 3)
 """Letters of a word by which the word index is indexed once more: of beginnings as short as these there are so many
 terms that to merge their rows takes longer than all the rest. One letter is looked up by two."""
@@ -38,6 +38,7 @@ class Table:
         self.lists = f'"_lists_{kind.name}"'
         self.words = f'"_words_{kind.name}"'
         self.tracked = bool(kind.text or kind.lists)
+        self.key = "_row" if self.tracked else "id"
         columns = [*(f'"{f}"' for f in kind.fields), "doc"]
         added = f"INSERT INTO {self.name} (id, {', '.join(columns)}, version) VALUES (?, {marks(len(columns))}, 1)"
         self.insert = f"{added} ON CONFLICT (id) DO NOTHING"

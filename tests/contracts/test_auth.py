@@ -29,6 +29,7 @@ from backchat.services.accounts import Accounts, Role
 from backchat.services.passwords import Passwords
 from backchat.services.session_records import SESSION, SIGNING
 from backchat.services.sessions import Sessions
+from backchat.services.vault_records import KEYRING
 from backchat.testing.auth import AuthenticatorContract
 from backchat.testing.memory_store import MemoryStore
 from backchat_apikey.authenticator import ApiKeyAuthenticator, open_apikey
@@ -65,7 +66,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store() -> MemoryStore:
-    return MemoryStore([USER, API_KEY, SESSION, SIGNING])
+    return MemoryStore([USER, API_KEY, SESSION, SIGNING, KEYRING])
 
 
 @pytest.fixture

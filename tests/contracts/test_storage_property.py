@@ -23,6 +23,7 @@ THING = Kind(
     lists=("tags",),
     text=("said", "more"),
     within=("owner",),
+    facets=("rank", "code", "tags"),
     indexes=(("owner", "rank"),),
     unique=(("owner", "code"), ("mark",)),
     partition="owner",

@@ -1,0 +1,1 @@
+"""Clients of a backchat server, for programs: they need its URL and a credential, and nothing of its installation."""

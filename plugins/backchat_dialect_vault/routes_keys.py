@@ -1,0 +1,81 @@
+"""The routes of vault keys and tokens."""
+
+from __future__ import annotations
+
+from backchat.web.dialect import Route
+from backchat_dialect_vault import answers, schemas
+from backchat_dialect_vault import handlers_keys as keys
+from backchat_dialect_vault.statuses import BODY, KEYLESS, MISSING, statuses
+
+PUSH, EITHER = ("push",), ("push", "pull")
+"""What a key with scopes needs one of, besides the name of the dialect."""
+REFUSED = {403: "The token lacks the scope or the vault key, or the other one may do more than it"}
+
+ROUTES = [
+    Route(
+        method="GET",
+        path="/vault/key",
+        handler=keys.get_key,
+        summary="The vault key, wrapped for the calling token",
+        query=schemas.KeySchema(),
+        answer=answers.WrapSchema(),
+        statuses=statuses(KEYLESS, {404: "There is no key of this id"}, ok="The wrapped key"),
+        scopes=EITHER,
+    ),
+    Route(
+        method="POST",
+        path="/vault/key/rotate",
+        handler=keys.rotate_key,
+        summary="Make a new vault key for what is pushed from now on",
+        body=schemas.RotateSchema(),
+        answer=answers.KeyIdSchema(),
+        statuses=statuses(BODY, KEYLESS, {409: "Others have the key that would be abandoned"}, ok="The new key's id"),
+        scopes=PUSH,
+    ),
+    Route(
+        method="POST",
+        path="/vault/recovery",
+        handler=keys.make_recovery_key,
+        summary="Make a recovery key, in place of the one before",
+        answer=answers.RecoveryKeySchema(),
+        statuses=statuses(KEYLESS, ok="The recovery key, this once", status=201),
+        scopes=PUSH,
+    ),
+    Route(
+        method="POST",
+        path="/vault/recover",
+        handler=keys.recover_key,
+        summary="Give the calling token, and those that wait, the vault key by the recovery key",
+        body=schemas.RecoverSchema(),
+        answer=answers.KeyIdSchema(),
+        statuses=statuses(BODY, KEYLESS, ok="The vault key's id"),
+        scopes=EITHER,
+    ),
+    Route(
+        method="GET",
+        path="/vault/tokens",
+        handler=keys.list_tokens,
+        summary="The caller's tokens that are neither revoked nor expired",
+        answer=answers.TokensSchema(),
+        statuses=statuses(ok="The tokens"),
+        scopes=EITHER,
+    ),
+    Route(
+        method="POST",
+        path="/vault/tokens",
+        handler=keys.issue_token,
+        summary="Issue a further token, which has the vault key from the beginning",
+        body=schemas.NewTokenSchema(),
+        answer=answers.IssuedSchema(),
+        statuses=statuses(BODY, REFUSED, ok="The token, this once", status=201),
+        scopes=PUSH,
+    ),
+    Route(
+        method="DELETE",
+        path="/vault/tokens/{tokenId}",
+        handler=keys.revoke_token,
+        summary="Revoke a token",
+        statuses=statuses(MISSING, REFUSED, ok="Revoked", status=204),
+        scopes=PUSH,
+    ),
+]

@@ -1,0 +1,92 @@
+"""``backchat keys`` beside a server: what becomes of the vault keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backchat.app import new_id, now, open_store
+from backchat.cli import main
+from backchat.cli.installation import Installation
+from backchat.domain.identity import Identity
+from backchat.errors import Forbidden
+from backchat.sealing.tokens import parse
+from backchat.services.accounts import Accounts
+from backchat.services.vault_keys import Bearer, VaultKeys
+
+T = TypeVar("T")
+
+
+class Place:
+    """An installation, used by commands and, as a server does it, by requests with a key."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    def keys(self, *args: str) -> Result:
+        done = CliRunner().invoke(main, ["keys", *args, "--data", str(self._data)])
+        assert done.exit_code == 0, done.stderr
+        return done
+
+    def create(self, *args: str) -> str:
+        return self.keys("create", "--user", "ada", *args).stdout.strip()
+
+    def revoke(self, token: str) -> str:
+        """What is said about the vault."""
+        return self.keys("revoke", token.split("_")[1]).stderr
+
+    def request(self, token: str, work: Callable[[VaultKeys, Bearer], Coroutine[Any, Any, T]]) -> T:
+        config = Installation(None, self._data).load_usable()
+
+        async def opened() -> T:
+            async with open_store(config) as store:
+                accounts, secret = Accounts(store, now=now, new_id=new_id), parse(token)
+                assert secret is not None
+                key = await accounts.api_key(secret.id)
+                assert key is not None
+                bearer = Bearer(Identity(user=key.user, key=key.id), secret)
+                keys = VaultKeys(store, accounts, now=now, new_id=new_id)
+                await keys.attend(bearer)
+                return await work(keys, bearer)
+
+        return asyncio.run(opened())
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "data")
+
+
+def test_a_key_made_beside_the_server_waits_for_the_next_request(place: Place) -> None:
+    first, second = place.create(), place.create()
+    with pytest.raises(Forbidden):
+        place.request(second, VaultKeys.current)
+    assert place.request(first, VaultKeys.current) == place.request(second, VaultKeys.current)
+
+
+def test_revoking_the_last_key_that_opens_the_vault_is_warned_about(place: Place) -> None:
+    first, second, other = place.create(), place.create(), place.create("--scope", "chat")
+    assert place.revoke(other) == ""
+    place.request(first, VaultKeys.attend)
+    assert place.revoke(first) == "", "the second has been left the key"
+    said = place.revoke(second)
+    assert said.startswith("warning: ")
+    assert "cannot be opened any more" in said
+    assert place.revoke(second) == "", "it was revoked before"
+
+
+def test_a_recovery_key_that_is_left_is_named(place: Place) -> None:
+    first = place.create()
+    recovery = place.request(first, VaultKeys.make_recovery)
+    second = place.create()
+    said = place.revoke(first)
+    assert "only the recovery key" in said
+    assert place.revoke(second) == "", "it was waiting"
+    third = place.create()
+    assert place.request(third, lambda keys, bearer: keys.recover(bearer, recovery.text))
+    assert place.request(third, VaultKeys.current)
