@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+import pytest
 from argon2 import PasswordHasher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from backchat.domain.identity import Identity, User
-from backchat.errors import InvalidCredentials
+from backchat.errors import BackchatError, Forbidden, InvalidCredentials
 from backchat.ports.auth import Credentials
 from backchat.ports.storage import Change, Query, Record, Scalar
-from backchat.sealing.keys import VaultKey
-from backchat.sealing.tokens import parse
+from backchat.sealing.keys import VaultKey, Wrap
+from backchat.sealing.tokens import Secret, parse
 from backchat.services.accounts import Accounts
 from backchat.services.keyrings import Keyring, keyring, keyring_put
 from backchat.services.kinds import KINDS
@@ -92,7 +97,7 @@ class Desk:
 
     async def further(self, bearer: Bearer, **more: Any) -> Bearer:
         """A caller with a key that another one has issued."""
-        _, token = await self.keys.issue(bearer, "key", **more)
+        _, token, _ = await self.keys.issue(bearer, "key", **more)
         return await self.caller(token)
 
     async def caller(self, token: str) -> Bearer:
@@ -130,3 +135,58 @@ class Desk:
 def token_id(bearer: Bearer) -> str:
     assert bearer.token is not None
     return bearer.token.id
+
+
+class Hurried(MemoryStore):
+    """Something else comes first, just before the next batch."""
+
+    def __init__(self) -> None:
+        super().__init__(KINDS)
+        self._first: Callable[[], Awaitable[object]] | None = None
+
+    def before(self, first: Callable[[], Awaitable[object]]) -> None:
+        self._first = first
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        if self._first is not None:
+            first, self._first = self._first, None
+            await first()
+        await super().apply(changes)
+
+
+def by_the_contract(wrap: Wrap, secret: Secret) -> bytes:
+    """The vault key in a wrap, as sections 1 and 2 of the contract say it, with nothing of ours."""
+    info, about = {
+        "token": ("backspace-kek-v1", "backspace:wrap:v1"),
+        "recovery": ("backspace-recovery-v1", "backspace:recovery:v1"),
+    }[secret.use]
+    extracted = hmac.new(secret.id.encode(), secret.secret.encode(), hashlib.sha256).digest()
+    kek = hmac.new(extracted, info.encode() + b"\x01", hashlib.sha256).digest()
+    return AESGCM(kek).decrypt(wrap.iv, wrap.wrapped, f"{about}:{secret.id}:{wrap.key}".encode())
+
+
+async def refused(call: Awaitable[object], error: type[BackchatError] = Forbidden) -> str:
+    with pytest.raises(error) as caught:
+        await call
+    assert type(caught.value) is error
+    return str(caught.value)
+
+
+async def has_the_same(desk: Desk, bearer: Bearer, key: VaultKey) -> None:
+    """The bearer has this key by every way there is."""
+    await desk.keys.attend(bearer)
+    assert await desk.keys.find(bearer, key.id) == key
+    assert bearer.token is not None
+    assert by_the_contract(await desk.keys.wrapped(bearer, key.id), bearer.token) == key.secret
+
+
+async def before_there_were_rings(desk: Desk, *bearers: Bearer) -> None:
+    """As if their tokens were issued by a version without the vault."""
+    await desk.store_ring(replace(await desk.ring(), holders={}, keys=[]))
+    assert bearers
+
+
+async def stored_ring(desk: Desk) -> object:
+    record = await desk.store.get("vault_keyring", (await desk.user()).id)
+    assert record is not None
+    return record.doc

@@ -116,6 +116,12 @@ def test_who_is_not_there_is_named_and_no_file_is_left(run: Run, tmp_path: Path)
     assert target.read_text() == "mine"
 
 
+def test_a_name_as_long_as_names_can_be(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / f"{'🙂' * 62}.zip"
+    assert run("export", str(target), "--user", "ada").exit_code == 0
+    assert ids(target.read_bytes()) == ["c0", "c1", "c2"]
+
+
 def test_where_nothing_can_be_written(run: Run, tmp_path: Path) -> None:
     nowhere = tmp_path / "none" / "all.zip"
     refused = run("export", str(nowhere), "--user", "ada")

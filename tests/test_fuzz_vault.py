@@ -31,6 +31,7 @@ ROUTES = sorted(
     key=lambda r: r.method == "DELETE",  # last, for they leave little for the others
 )
 EXAMPLES = many(3200) // len(ROUTES) + 1
+ENDLESS = {"use": "vault", "keys_per_user": "off"}
 BY_STATUS = {
     400: "bad_request",
     401: "unauthorized",
@@ -129,7 +130,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
         async def start() -> Rig:
             sqlite = {"use": "sqlite", "path": {"$data": "backchat.db"}, "synchronous": "NORMAL"}
-            box = await stack.enter_async_context(running(data, {"storage": sqlite}))
+            box = await stack.enter_async_context(running(data, {"storage": sqlite, "dialects": ["convos", ENDLESS]}))
             ann = await caller(box)
             entry = (await ann.push("c1", title="Plans", tags=["a"]))["entryId"]
             token = await ann.ok("POST", "/vault/tokens", json={"name": "other"})

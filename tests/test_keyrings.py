@@ -270,16 +270,13 @@ async def test_a_key_made_while_its_user_is_deleted_leaves_nothing() -> None:
         assert not await store.find(Query(kind=kind.name)), kind.name
 
 
-async def test_a_key_for_a_user_that_tokens_name_makes_an_account() -> None:
+async def test_a_key_for_a_user_who_has_no_account_is_none() -> None:
+    """It would bring back an account that has been deleted."""
     desk = Desk()
     (subject,) = (await desk.accounts.users_of(["subject"])).values()
-    key, _ = await desk.accounts.create_key(subject, "key")
-    made = await desk.accounts.user("subject")
-    assert made is not None
-    assert (key.user, made.name, made.version) == ("subject", "subject", 1)
-    assert await desk.accounts.user_by_name("subject") is None, "it claims no name"
-    await desk.accounts.create_key(subject, "another")
-    assert len(await desk.accounts.keys("subject")) == 2
+    with pytest.raises(NotFound):
+        await desk.accounts.create_key(subject, "key")
+    assert await desk.accounts.user("subject") is None
 
 
 async def test_deleting_a_user_leaves_nothing_of_the_ring() -> None:

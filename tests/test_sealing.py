@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import binascii
 import json
+import random
 import string
 import sys
 from base64 import b64decode, b64encode, urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +18,8 @@ from hypothesis import strategies as st
 
 import vault_made as made
 from backchat.domain.vault import SealedContent, VaultMessage
-from backchat.sealing.binary import from_text, to_text
+from backchat.sealing import binary
+from backchat.sealing.binary import SLICE, from_text, to_text
 from backchat.sealing.content import associated, canonical, hash_of, messages_of, open_sealed, seal
 from backchat.sealing.failures import Altered, CannotOpen, Swapped, Truncated, WrongKey
 from backchat.sealing.keys import (
@@ -191,6 +196,47 @@ def test_no_other_spelling_is_taken(data: bytes, draw: st.DataObject) -> None:
 def test_what_is_not_strictly_base64(text: str) -> None:
     with pytest.raises(ValueError, match="not base64"):
         from_text(text)
+
+
+@pytest.mark.parametrize("size", [n * SLICE + more for n in (1, 2, 3) for more in (-1, 0, 1, 2)])
+def test_what_is_long_is_the_same_in_slices(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    assert to_text(data) == b64encode(data).decode()
+    assert from_text(to_text(data)) == data
+
+
+@pytest.mark.parametrize("more", [0, 1, 2, 3])
+@pytest.mark.parametrize("put", ["=", "==", "AA==", "AAA=", "====", "\n", "AB==", "A", "_", " ", "é"])
+def test_no_other_spelling_where_two_slices_meet(put: str, more: int) -> None:
+    text, seam = to_text(bytes(2 * SLICE + more)), SLICE // 3 * 4
+    for at in (seam, 2 * seam):
+        for other in (text[: at - len(put)] + put + text[at:], text[:at] + put + text[at:], text[: at - 1] + text[at:]):
+            if other != text:
+                try:
+                    found = from_text(other)
+                except ValueError:
+                    continue
+                assert to_text(found) == other
+
+
+@pytest.mark.parametrize("size", [1 << 20, 10_000_000])
+def test_other_threads_get_their_turn(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Nobody else runs while one call of these does."""
+    longest = 0
+
+    def measured(work: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(given: str | bytes, **more: bool) -> Any:
+            nonlocal longest
+            longest = max(longest, len(given))
+            return work(given, **more)
+
+        return noted
+
+    monkeypatch.setattr(binary, "b64encode", measured(b64encode))
+    monkeypatch.setattr(binascii, "a2b_base64", measured(binascii.a2b_base64))
+    data = bytes(size)
+    assert from_text(to_text(data)) == data
+    assert 0 < longest <= 256 << 10
 
 
 # ---- tokens ---------------------------------------------------------------------------------------------------------

@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from backchat.domain.identity import Identity
 from backchat.domain.vault import PlainPush, SealedContent, SealedPush, VaultMessage
-from backchat.errors import Forbidden, Internal, InvalidInput, NotFound, VersionConflict
-from backchat.ports.storage import Change, Delete, Query, Record, RecordStore
+from backchat.errors import (
+    Forbidden,
+    Internal,
+    InvalidCredentials,
+    InvalidInput,
+    NotFound,
+    VersionConflict,
+)
+from backchat.ports.storage import Change, Delete, Put, Query, Record, RecordStore
 from backchat.sealing.keys import new_key
-from backchat.services import vault_contents
+from backchat.services import belongings, vault, vault_contents
 from backchat.services.kinds import KINDS
 from backchat.services.vault import VaultFilter
 from backchat.services.vault_keys import Bearer
+from backchat.services.vault_records import latest_id, lineage, version_id, version_of, version_puts
 from backchat.testing.memory_store import MemoryStore
+from backchat_dialect_vault import shapes
+from backchat_dialect_vault.handlers_entries import list_versions
 from sqlite_files import opened
-from vault_desk import ANN, BOB, Desk, bearer, everything, plain
+from vault_desk import ANN, BOB, Desk, as_bytes, bearer, everything, issued, plain
 
 MARKER = "a word that is nowhere else"
+COUNTER_AT_1 = {"owner": "ann", "last": 1}
 
 
 BOTH = pytest.mark.parametrize("store", ["memory", "sqlite"], indirect=True)
@@ -322,7 +335,7 @@ class TestSealedPushes:
         pushed = SealedPush(sealed=SealedContent(b"i" * 12, b"d" * 16), messages=7, content_hash="0" * 64)
         await desk.push(pushed)
         entry, sealed = await desk.vault.entry(ANN.who, 1)
-        assert sealed == pushed.sealed
+        assert as_bytes(sealed) == pushed.sealed
         assert (entry.key, entry.content_hash, entry.messages, entry.size) == (None, "0" * 64, 7, 16)
 
     @pytest.mark.parametrize("key", ["mine", None])
@@ -336,7 +349,7 @@ class TestSealedPushes:
             (2, "unchanged"),
         ]
         assert (await desk.push(one)).version == 3
-        assert (await desk.vault.entry(ANN.who, 1))[1] == one.sealed
+        assert as_bytes((await desk.vault.entry(ANN.who, 1))[1]) == one.sealed
         assert (await desk.push(two, details={"title": "back"})).version == 4
         assert (await desk.push(two, details={"title": "and forth"})).outcome == "described"
 
@@ -375,9 +388,9 @@ class TestSealedPushes:
         await desk.push(plain("x"))
         entry, sealed = await desk.vault.entry(ANN.who, 1)
         with pytest.raises(InvalidInput):
-            await desk.push(desk.seal(["y"], iv=sealed.iv))
+            await desk.push(desk.seal(["y"], iv=as_bytes(sealed).iv))
         await desk.push(plain("y"))
-        own = SealedPush(sealed=sealed, messages=1, key=entry.key)
+        own = SealedPush(sealed=as_bytes(sealed), messages=1, key=entry.key)
         assert (await desk.push(own)).version == 3
         assert await desk.said(1) == ["x"]
 
@@ -485,6 +498,115 @@ class TestDeleting:
         assert await desk.said(2) == ["z"]
 
 
+class TestDamaged:
+    """What no request has made, and none may wait for: a file that was restored in part, or written by hand."""
+
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[RecordStore]:
+        """One that gives others their turn, so that what never ends can be stopped."""
+        async with opened(tmp_path / "backchat.db", KINDS) as made:
+            yield made
+
+    async def _damage(self, desk: Desk, how: str) -> None:
+        entry = await desk.about(1)
+        if how == "without its latest version":
+            await desk.store.apply([Delete("vault_version", latest_id(entry))])
+            return
+        latest = await desk.store.get("vault_version", latest_id(entry))
+        assert latest is not None
+        ahead = {**latest.doc, "number": entry.latest + 1}
+        await desk.store.apply([Put("vault_version", version_id(lineage(entry), entry.latest + 1), ahead)])
+
+    @pytest.mark.parametrize("how", ["without its latest version", "with one that is ahead of it"])
+    async def test_a_push_of_an_entry(self, desk: Desk, how: str) -> None:
+        for said in "ab":
+            await desk.push(plain(said), details={"title": "t"})
+        await desk.push(plain("x"), "other")
+        await self._damage(desk, how)
+        before = await everything(desk.store)
+        for content in (plain("c"), desk.seal(["d"])):
+            with pytest.raises(Internal, match="entry 1"):
+                await asyncio.wait_for(desk.push(content), 10)
+        assert await everything(desk.store) == before
+        assert (await desk.push(plain("y"), "other")).outcome == "updated"
+        await asyncio.wait_for(desk.vault.delete(ANN.who, 1), 10)
+        assert await desk.pulled() == [2]
+        for kind in ("vault_version", "vault_content"):
+            assert {doc["entry"] for _, doc in (await everything(desk.store, kind)).values()} == {
+                lineage(await desk.about(2))
+            }
+        again = await desk.push(plain("b"))
+        assert (again.entry, again.outcome) == (3, "created")
+
+    async def test_details_of_an_entry_without_its_latest_version(self, desk: Desk) -> None:
+        await desk.push(plain("a"))
+        await self._damage(desk, "without its latest version")
+        with pytest.raises(Internal, match="entry 1"):
+            await asyncio.wait_for(desk.push(plain("a"), details={"title": "t"}), 10)
+
+    async def test_a_deletion_whose_entry_is_another_one_by_then(self, store: RecordStore) -> None:
+        """The one that was damaged is gone when it is deleted; the one of the same chat that came after it stays."""
+        watched, desk = Watched(store), Desk(store)
+        await desk.push(plain("a"))
+        await self._damage(desk, "without its latest version")
+
+        async def meanwhile() -> None:
+            await desk.vault.delete(ANN.who, 1)
+            await desk.push(plain("z"))
+
+        async def then() -> None:
+            watched.before_apply = meanwhile
+
+        watched.before_apply = then
+        await asyncio.wait_for(Desk(watched, desk.keys).vault.delete(ANN.who, 1), 10)
+        assert await desk.pulled() == [2]
+        assert await desk.said(2) == ["z"]
+        assert await desk.numbers(2) == [1]
+
+    @pytest.mark.parametrize("how", ["lost", "behind"])
+    async def test_a_counter(self, desk: Desk, how: str) -> None:
+        for chat in "abc":
+            await desk.push(plain("x"), chat)
+        await desk.push(plain("x"), "bobs", BOB)
+        changed = Delete("vault_counter", "ann") if how == "lost" else Put("vault_counter", "ann", COUNTER_AT_1)
+        await desk.store.apply([changed])
+        pushed = [await asyncio.wait_for(desk.push(plain("x"), chat), 10) for chat in "de"]
+        assert [p.entry for p in pushed] == [4, 5]
+        assert (await desk.push(plain("x"), "more", BOB)).entry == 2
+
+
+class TestForgotten:
+    """A push that was let in before its user was deleted, and is to be stored after that."""
+
+    @BOTH
+    @pytest.mark.parametrize("sealed", [False, True])
+    @pytest.mark.parametrize("chat", ["there", "new", "first of all"])
+    async def test_nothing_of_it_stays(self, store: RecordStore, chat: str, sealed: bool) -> None:
+        watched, desk = Watched(store), Desk(store)
+        if chat == "first of all":  # there is nothing of the user's yet that could be changed meanwhile
+            await issued(store, ANN)
+        else:
+            await desk.push(plain("x"), "there")
+        await desk.push(plain("x"), "bobs", BOB)
+        watched.before_apply = lambda: belongings.forget(store, "ann")
+        content = desk.seal(["late"], chat=chat) if sealed else plain("late")
+        with pytest.raises(InvalidCredentials):
+            await Desk(watched, desk.keys).push(content, chat)
+        assert watched.before_apply is None
+        assert {doc["owner"] for _, doc in (await everything(store)).values()} == {"bob"}
+        assert (await desk.push(plain("y"), "bobs", BOB)).outcome == "updated"
+
+    async def test_without_a_token_there_is_none_to_look_for(self, desk: Desk) -> None:
+        assert (await desk.push(desk.seal(["x"]), by=Bearer(Identity(user="ann"), None))).outcome == "created"
+
+    async def test_a_push_that_only_has_to_begin_again(self, store: RecordStore) -> None:
+        """Others that write first are no reason to refuse it."""
+        watched, desk = Watched(store), Desk(store)
+        await desk.push(plain("x"))
+        watched.before_apply = lambda: desk.push(plain("y"))
+        assert (await Desk(watched, desk.keys).push(plain("z"))).version == 3
+
+
 class TestAtTheSameTime:
     async def test_a_new_chat_from_two_processes(self, tmp_path: Path) -> None:
         path = tmp_path / "backchat.db"
@@ -571,8 +693,8 @@ class TestPulling:
             await desk.push(SealedPush(sealed=sealed, messages=1), chat)
         groups = [group async for group in desk.vault.pull(ANN.who, VaultFilter(), limit=100)]
         assert [[entry.chat for entry, _ in group] for group in groups] == [["e"], ["d"], ["c"], ["b", "a"]]
-        assert all(sealed.iv == entry.chat.encode() * 12 for group in groups for entry, sealed in group)
-        assert all(len(sealed.data) == entry.size for group in groups for entry, sealed in group)
+        assert all(as_bytes(sealed).iv == entry.chat.encode() * 12 for group in groups for entry, sealed in group)
+        assert all(len(as_bytes(sealed).data) == entry.size for group in groups for entry, sealed in group)
 
     @BOTH
     async def test_what_is_dropped_meanwhile_comes_as_it_is_now_and_what_is_deleted_not_at_all(
@@ -607,6 +729,37 @@ class TestPulling:
             await asyncio.wait_for(desk.vault.entry(ANN.who, 1), 10)
 
 
+@pytest.mark.parametrize(("more", "elsewhere"), [(3, False), (3000, True)])
+async def test_many_versions_are_listed_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch, more: int, elsewhere: bool
+) -> None:
+    threads: dict[str, bool] = {}
+
+    def noting(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        def noted(*args: Any) -> Any:
+            threads[name] = threading.current_thread() is not threading.main_thread()
+            return real(*args)
+
+        monkeypatch.setattr(module, name, noted)
+
+    desk = Desk(MemoryStore(KINDS))
+    await desk.push(plain("x"))
+    record = await desk.store.get("vault_version", latest_id(await desk.about(1)))
+    assert record is not None
+    first, sealed = version_of(record), SealedContent(b"i" * 12, b"d" * 16)
+    numbers = range(2, more + 2)
+    await desk.store.apply([put for n in numbers for put in version_puts(replace(first, number=n), sealed)])
+    noting(vault, "version_of")
+    noting(shapes, "version")
+    call: Any = SimpleNamespace(services=SimpleNamespace(vault=desk.vault), who=ANN.who, path=lambda name: "1")
+    answer = json.loads((await list_versions(call)).body)  # type: ignore[arg-type]
+    assert answer["total"] == more + 1
+    assert [v["version"] for v in answer["versions"]] == [1, *numbers]
+    assert threads == {"version_of": elsewhere, "version": elsewhere}
+
+
 @pytest.mark.parametrize(("size", "elsewhere"), [(1 << 10, False), (1 << 20, True)])
 async def test_only_what_is_large_is_sealed_in_a_thread(
     monkeypatch: pytest.MonkeyPatch, size: int, elsewhere: bool
@@ -627,5 +780,5 @@ async def test_only_what_is_large_is_sealed_in_a_thread(
     desk = Desk(MemoryStore(KINDS))
     await desk.push(plain("x" * size))
     entry, sealed = await desk.vault.entry(ANN.who, 1)
-    await desk.push(SealedPush(sealed=sealed, messages=1, key=entry.key))
+    await desk.push(SealedPush(sealed=as_bytes(sealed), messages=1, key=entry.key))
     assert threads == dict.fromkeys(("canonical", "hash_of", "seal", "content_of"), elsewhere)

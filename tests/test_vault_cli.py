@@ -22,6 +22,8 @@ from click.testing import CliRunner, Result
 from rich.progress import Progress
 
 from backchat.cli import main
+from backchat.cli.tables import show
+from backchat.cli.vault_pull import COLUMNS, CROPPED
 from backchat.cli.vault_push import AT_ONCE, Pushing
 from backchat.cli.vault_sources import Outgoing
 from backchat.client import transport
@@ -128,9 +130,9 @@ def test_exports_of_products(vault: Owner, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     table = vault.done("push", str(archive), str(other), "--category", "all", "--tag", "x", "--tag", "y")
     assert rows(table) == [
-        ["Tides", "created", "1"],
-        ["Tides", "left out: has no messages"],
-        ["Cheese", "created", "1"],
+        ["chatgpt.zip", "Tides", "created", "1"],
+        ["chatgpt.zip", "Tides", "left out: has no messages"],
+        ["claude.json", "Cheese", "created", "1"],
     ]
     pulled = {line["chatId"]: line for line in lines_of(vault.done("pull", "--out", "-", "--category", "all"))}
     assert {(c["chatId"], c["platform"], c["title"]) for c in pulled.values()} == {
@@ -144,7 +146,7 @@ def test_exports_of_products(vault: Owner, tmp_path: Path) -> None:
         "timestamp": "2025-03-01T10:00:01.500Z",
     }
     assert sorted(tmp_path.rglob("*")) == before, "what is pushed is nowhere else"
-    assert [row[1] for row in rows(vault.done("push", str(archive), str(other)))][::2] == ["unchanged", "unchanged"]
+    assert [row[2] for row in rows(vault.done("push", str(archive), str(other)))][::2] == ["unchanged", "unchanged"]
 
 
 def test_the_platform_is_the_keys_if_nobody_says_another(vault: Owner) -> None:
@@ -154,8 +156,22 @@ def test_the_platform_is_the_keys_if_nobody_says_another(vault: Owner) -> None:
     vault.done("push", "-", "--chat", "b", "--platform", "Phone", stdin=[HELLO], key=key)
     found = {line["chatId"]: line["platform"] for line in lines_of(vault.done("pull", "--out", "-"))}
     assert found == {"a": "lm-studio", "b": "phone", "x": "ollama"}
-    (row,) = rows(vault("push", "-", "--chat", "c", stdin=[HELLO]).stdout)
-    assert row[1].startswith("failed: name the platform")
+    nowhere = vault("push", "-", "--chat", "c", stdin=[HELLO])
+    assert (nowhere.exit_code, rows(nowhere.stdout)) == (1, [["c", "failed"]])
+    assert nowhere.stderr.startswith("c: name the platform")
+
+
+def test_a_key_has_no_platform_that_the_vault_does_not_take(vault: Owner) -> None:
+    """What counts is its stored form, in small letters: of some that is longer."""
+    for platform in ("p" * 64, "İ" * 32):
+        key = vault.another_key("--platform", platform)
+        vault.done("pull")  # leaves it the vault key
+        assert vault.done("push", "-", stdin={"chatId": platform, "messages": [HELLO]}, key=key)
+    for platform in ("p" * 65, "İ" * 33, ""):
+        command = ["keys", "create", "--user", "ann", "--platform", platform, *vault._place]
+        refused = CliRunner().invoke(main, command)
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert "platform" in refused.stderr
 
 
 def test_chats_in_one_go_follow_their_order_and_one_that_fails_stops_none(vault: Owner, tmp_path: Path) -> None:
@@ -167,18 +183,26 @@ def test_chats_in_one_go_follow_their_order_and_one_that_fails_stops_none(vault:
     lines.insert(6, {"chatId": "long", "messages": [HELLO], "category": "marker" * 20})
     file = tmp_path / "many.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)))
-    result = vault("push", str(file), str(tmp_path / "many.jsonl"), "--platform", "p")
+    other = tmp_path / "other" / "many.jsonl"
+    other.parent.mkdir()
+    other.write_bytes(file.read_bytes())
+    result = vault("push", str(file), str(other), "--platform", "p")
     assert result.exit_code == 1
-    assert result.stderr == ""
     assert "marker" not in result.output
     told = rows(result.stdout)
-    assert [row[0] for row in told[:3]] == ["c0", "c1", "c2"]
-    assert told[4] == ["bad", "failed: messages.0.timestamp: must be an RFC 3339 date-time with an offset or Z"]
-    assert told[5] == [str(file), "failed: messages is no array"]
-    assert told[6][0] == "long"
-    assert "category" in told[6][1]
+    assert {row[0] for row in told} == {str(file), str(other)}, "of the same name"
+    assert [row[1] for row in told[:3]] == ["c0", "c1", "c2"]
+    assert told[4:7] == [[str(file), "bad", "failed"], [str(file), str(file), "failed"], [str(file), "long", "failed"]]
+    why = result.stderr.splitlines()
+    assert why[:2] == [
+        f"{file}: bad: messages.0.timestamp: must be an RFC 3339 date-time with an offset or Z",
+        f"{file}: line 6: messages is no array",
+    ]
+    assert why[2].startswith(f"{file}: long: ")
+    assert "category" in why[2]
+    assert len(why) == 6
     for m in range(3):
-        versions = [row for row in told if row[0] == f"c{m}"]
+        versions = [row for row in told if row[1] == f"c{m}"]
         assert [row[-1] for row in versions] == [str(n) for n in range(1, 11)]
     assert {len(line["messages"]) for line in lines_of(vault.done("pull", "--out", "-"))} == {5}
 
@@ -192,18 +216,8 @@ def test_what_is_for_one_conversation(vault: Owner) -> None:
     assert vault("push", "-", "-", stdin=one).exit_code == 2
     assert rows(vault.done("pull")) == []
     assert rows(vault.done("push", "-", "--chat", "x", "--title", "T", "--base", "0", stdin=one))
-    (row,) = rows(
-        vault(
-            "push",
-            "-",
-            "--chat",
-            "x",
-            "--base",
-            "0",
-            stdin={"chatId": "a", "messages": [HI]},
-        ).stdout
-    )
-    assert row[1].startswith("failed: ")
+    late = vault("push", "-", "--chat", "x", "--base", "0", stdin={"chatId": "a", "messages": [HI]})
+    assert rows(late.stdout) == [["x", "failed"]]
 
 
 def test_somebody_was_faster(vault: Owner) -> None:
@@ -212,7 +226,8 @@ def test_somebody_was_faster(vault: Owner) -> None:
     body = {"chatId": "c", "platform": "ollama", "messages": [HI]}
     late = vault("push", "-", "--base", "1", stdin=body)
     assert late.exit_code == 1
-    assert rows(late.stdout)[0][1].startswith("failed: ")
+    assert rows(late.stdout) == [["c", "failed"]]
+    assert late.stderr.startswith("c: ")
     assert rows(vault.done("push", "-", "--base", "2", stdin=body))[0][-1] == "3"
     assert vault("push", "-", stdin=body | {"baseVersion": 2, "messages": [HELLO]}).exit_code == 1
 
@@ -249,8 +264,8 @@ def test_files_that_are_pulled_are_pushed_and_imported_as_the_same(vault: Owner,
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     assert out.stat().st_mode & 0o777 == 0o700
     assert sorted(tmp_path.iterdir()) == [tmp_path / "new"]
-    again = vault.done("push", *map(str, files))
-    assert [row[1:] for row in rows(again)] == [["unchanged", "1"]] * 3
+    again = vault.done("push", str(out))
+    assert [(row[0], *row[2:]) for row in rows(again)] == [(file.name, "unchanged", "1") for file in files]
     lines = vault.done("pull", "--out", "-")
     assert [row[1:] for row in rows(vault.done("push", "-", stdin=lines))] == [["unchanged", "1"]] * 3
     place = ["--data", str(tmp_path / "data")]
@@ -327,7 +342,9 @@ class Watched:
 
 async def pushed_by(client: Watched, *chats: str) -> None:
     found = [
-        Outgoing(label=c, chat=c, messages=[VaultMessage("user", "x")] * n, platform="p", base=None, details={})
+        Outgoing(
+            label=c, source="s", chat=c, messages=[VaultMessage("user", "x")] * n, platform="p", base=None, details={}
+        )
         for n, c in enumerate(chats, 1)
     ]
     assert await Pushing([]).push(client, iter(found), Progress(disable=True)) is None  # type: ignore[arg-type]
@@ -440,6 +457,16 @@ def test_adopt(vault: Owner, server: Server) -> None:
     assert len(rows(vault.done("log", "c"))) == 1
 
 
+def test_nothing_is_adopted_of_a_chat_without_messages(vault: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault.pushed("c", HELLO)
+
+    async def nothing(*_: object) -> list[VaultMessage]:
+        return []
+
+    monkeypatch.setattr(VaultClient, "open", nothing)
+    assert vault.refused("adopt", "c").startswith("there are no messages in c")
+
+
 # ---- keys -----------------------------------------------------------------------------------------------------------
 
 
@@ -495,14 +522,41 @@ def test_a_key_is_issued_with_the_recovery_key(vault: Owner) -> None:
     assert lines_of(vault.done("pull", "--out", "-", key=made))[0]["messages"] == [HELLO]
 
 
-def test_a_new_vault_key(vault: Owner) -> None:
+def test_a_new_vault_key(vault: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     vault.pushed("a", HELLO)
     before = vault.done("key", "show")
     after = vault.done("key", "rotate")
     assert before != after == vault.done("key", "show")
     vault.pushed("b", HI)
     assert [line["messages"] for line in lines_of(vault.done("pull", "--out", "-"))] == [[HI], [HELLO]]
-    assert vault.done("restore", "a", "1")
+    monkeypatch.delattr(VaultClient, "push")
+    assert vault.done("restore", "a", "1") == "version 1, the current one of a, has these messages already\n"
+
+
+def test_a_version_that_does_not_open_can_be_replaced(vault: Owner) -> None:
+    vault.pushed("a", HELLO)
+    vault.run(lambda client: client.push("a", [VaultMessage("user", "x")], platform="ollama"), key=new_key())
+    assert vault.done("restore", "a", "1") == "restored version 1 of a as version 3\n"
+
+
+def test_what_was_pulled_is_unchanged_after_a_new_vault_key(vault: Owner, tmp_path: Path) -> None:
+    vault.pushed("a", HELLO, title="T")
+    vault.pushed("b", HI)
+    assert vault("pull", "--out", str(tmp_path)).exit_code == 0
+    vault.done("key", "rotate")
+    assert {tuple(row[2:]) for row in rows(vault.done("push", str(tmp_path)))} == {("unchanged", "1")}
+    vault.pushed("a", HELLO, HI)
+    assert sorted(row[-1] for row in rows(vault.done("pull"))) == ["1", "2"]
+
+
+def test_a_recovery_key_that_is_lost_is_given_up(vault: Owner) -> None:
+    vault.pushed("a", HELLO)
+    vault.done("key", "recovery")
+    vault.done("key", "revoke", vault.key.split("_")[1])
+    new = vault.another_key()
+    vault.done("key", "rotate", "--abandon", key=new)
+    assert "recovery key before" in vault.refused("key", "recovery", key=new)
+    assert vault.done("key", "recovery", "--abandon", key=new).startswith("bsr_")
 
 
 def test_lost_keys_are_abandoned(vault: Owner, tmp_path: Path) -> None:
@@ -510,16 +564,19 @@ def test_lost_keys_are_abandoned(vault: Owner, tmp_path: Path) -> None:
     mine = vault.key.split("_")[1]
     new = vault.another_key()
     place = vault._place
-    assert CliRunner().invoke(main, ["keys", "revoke", mine, *place]).exit_code == 0
+    assert CliRunner().invoke(main, ["keys", "revoke", mine, *place]).exit_code == 1
+    assert CliRunner().invoke(main, ["keys", "revoke", mine, "--abandon", *place]).exit_code == 0
     assert vault.refused("key", "show", key=new)
-    assert vault.refused("key", "rotate", key=new)
+    assert "`backchat vault key rotate --abandon`" in vault.refused("key", "rotate", key=new)
     id = vault.done("key", "rotate", "--abandon", key=new)
     assert vault.done("key", "show", key=new) == id
     vault.done("push", "-", stdin={"chatId": "b", "platform": "p", "messages": [HI]}, key=new)
     vault.done("push", "-", stdin={"chatId": "c", "platform": "p", "messages": [HI]}, key=new)
     result = vault("pull", "--out", str(tmp_path), key=new)
     assert result.exit_code == 1
-    assert len(result.stderr.splitlines()) == 2
+    closed, _ = result.stderr.splitlines()
+    assert re.search("this is sealed under vk-.*, which no API key or recovery key has any more", closed)
+    assert "--abandon" not in closed, "that has been done"
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -535,6 +592,8 @@ def test_nobody_there_and_nobody_known(vault: Owner, monkeypatch: pytest.MonkeyP
         (["--url", "ftp://x"], "must begin with http:// or https://"),
         (["--key", "bsk_a_" + "x" * 43], ""),
         (["--key", "no key"], "holds blanks"),
+        (["--key", "e"], "invalid or expired"),
+        (["--url", vault.url.replace("http", "https")], "does not speak TLS there"),
     ]
     for options, words in bad:
         for command in (["pull"], ["log", "c"], ["key", "tokens"]):
@@ -545,8 +604,11 @@ def test_nobody_there_and_nobody_known(vault: Owner, monkeypatch: pytest.MonkeyP
     body = "\n".join(json.dumps({"chatId": f"c{n}", "platform": "p", "messages": [HELLO]}) for n in range(50))
     down = vault("push", "-", "--key", "bsk_a_" + "x" * 43, stdin=body)
     assert down.exit_code == 1
-    assert down.stderr.startswith("Error: ")
-    assert 0 < len(rows(down.stdout)) < 20, "the rest is not tried"
+    (why,) = down.stderr.splitlines()
+    untried = re.fullmatch(r"Error: .+; (\d+) not tried", why)
+    assert untried
+    assert 0 < len(rows(down.stdout)) == 50 - int(untried[1]) < 20
+    assert {row[1] for row in rows(down.stdout)} == {"failed"}
     assert CliRunner().invoke(main, ["vault", "pull"], env={"BACKCHAT_KEY": ""}).exit_code == 2
 
 
@@ -597,6 +659,15 @@ def test_on_a_terminal(vault: Owner) -> None:
     vault.pushed("c", HI)
     recovery = vault.done("key", "recovery").strip()
     asked, coloured = Terminal(vault, "key", "recover"), Terminal(vault, "diff", "c", "1")
+    sure, listed = Terminal(vault, "key", "rotate", "--abandon"), Terminal(vault, "pull")
+    key = vault.done("key", "show")
+    sure.hear("[y/N]: ")
+    sure.say("n\n")
+    assert sure.end() == 1
+    assert vault.done("key", "show") == key
+    assert listed.end() == 0
+    assert f"backchat vault log --entry {number_of(vault, 'c')}" in listed.shown
+    assert "Category" not in listed.shown
     assert coloured.end() == 0
     assert "\x1b[31m-   Hello" in coloured.shown
     assert "\x1b[32m+   Hi" in coloured.shown
@@ -622,3 +693,92 @@ def test_ctrl_c_leaves_nothing_half_done(vault: Owner, tmp_path: Path) -> None:
     assert process.returncode == 1
     assert (out, err.strip()) == (b"", b"Aborted!")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_says_what_was_done_until_then(vault: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "\n".join([json.dumps({"chatId": f"c{n}", "platform": "p", "messages": [HELLO]}) for n in range(9)])
+    push, done, never = VaultClient.push, 0, asyncio.Event()
+
+    async def some(self: VaultClient, *args: Any, **more: Any) -> VaultResult:
+        nonlocal done
+        if done == 2:
+            signal.raise_signal(signal.SIGINT)
+            await never.wait()
+        done += 1
+        return await push(self, *args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("backchat.cli.vault_push.AT_ONCE", 1)
+        patched.setattr(VaultClient, "push", some)
+        stopped = vault("push", "-", stdin=lines)
+    assert (stopped.exit_code, stopped.stdout.strip()) == (1, "")
+    assert stopped.stderr.split("\n")[0] == "2 pushed; push the same again for the rest"
+    assert "Aborted!" in stopped.stderr
+    assert [row[1] for row in rows(vault.done("push", "-", stdin=lines))] == ["unchanged"] * 2 + ["created"] * 7
+
+    opened, known = VaultClient.open, 0
+
+    async def few(self: VaultClient, entry: Any) -> list[VaultMessage]:
+        nonlocal known
+        if known == 3:
+            signal.raise_signal(signal.SIGINT)
+            await never.wait()
+        known += 1
+        return await opened(self, entry)
+
+    monkeypatch.setattr(VaultClient, "open", few)
+    stopped = vault("pull", "--out", str(tmp_path))
+    assert stopped.exit_code == 1
+    assert stopped.stderr.split("\n")[0] == f"pulled 3 chats to {tmp_path}"
+    assert "Aborted!" in stopped.stderr
+
+
+def test_a_chat_that_is_too_large(vault: Owner) -> None:
+    told = vault(
+        "push", "-", stdin={"chatId": "c", "platform": "p", "messages": [HELLO | {"content": "x" * 7_900_000}]}
+    )
+    assert told.exit_code == 1
+    assert "a chat may have about 7.8 MB of text" in told.stderr
+    assert vault.done(
+        "push", "-", stdin={"chatId": "c", "platform": "p", "messages": [HELLO | {"content": "x" * 7_800_000}]}
+    )
+
+
+def test_what_standard_output_cannot_show(vault: Owner) -> None:
+    vault.pushed("c", HELLO, title="\N{SNOWMAN}")
+    told = CliRunner(charset="latin-1").invoke(main, ["vault", "pull"], env=vault.environment())
+    assert told.exit_code == 1
+    assert told.stderr.startswith("Error: the output cannot be written: its encoding, latin-1, has not all characters")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_that_is_full(unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "backchat", "vault", "pull", "--help"]
+        env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run(command, env=env, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"Error: the output cannot be written: No space left on device\n")
+
+
+# ---- tables ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [80, 50])
+def test_a_list_on_a_narrow_terminal(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    chat = "5f0c1234-aaaa-bbbb-cccc-123456789012"
+    row = ["1234567", "ollama", chat, "A title of many words", "", "x, y", "2026-11-21 09:30", "1200", "13"]
+    show(COLUMNS, [row, ["7", "p", "c", "T", "", "", "2026-11-21 09:30", "1", "1"]], numbers=2, cropped=CROPPED)
+    lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 4, "none is folded"
+    assert {len(line) for line in lines} == {width}
+    assert "Category" not in lines[0]
+    assert lines[2].startswith("1234567 ")
+    if width == 80:
+        assert re.search("  5f0c1[^ ]*\N{HORIZONTAL ELLIPSIS}  ", lines[2])
+        assert lines[2].endswith("2026-11-21 09:30      1200       13")

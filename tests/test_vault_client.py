@@ -7,20 +7,20 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backchat.client import keychain
+from backchat.client import keychain, pushing
 from backchat.client.vault import Entry, Result, VaultClient, VaultError, VaultKey, VaultMessage
 from backchat.sealing.binary import from_text, to_text
 from backchat.sealing.failures import CannotOpen, WrongKey
 from backchat.sealing.keys import new_key
 from backchat.testing.plugin import Serve
 from backchat.testing.server import Box
-from vault_between import CONFIG, HI, address, another, between, said, signed, token, vault
+from vault_between import CONFIG, HI, address, another, between, passes, said, says, signed, token, vault
 from vault_made import told
 
 TALK = [
@@ -71,8 +71,8 @@ async def test_the_server_gets_no_content(box: Box) -> None:
         await ann.push("c", said("the marker"))
         (entry,) = await pulled(ann)
         await ann.open(entry)
-    assert way.asked == ["GET vault/key", "POST push", "GET pull"]
-    assert "messages" not in way.bodies[1]
+    assert way.asked == ["GET vault/key", "GET vault/keys", "POST push", "GET pull"]
+    assert "messages" not in way.bodies[2]
     assert "marker" not in str(way.bodies)
 
 
@@ -244,6 +244,20 @@ async def test_other_things_that_do_not_fit(box: Box) -> None:
     assert "POST push" not in way.asked
 
 
+async def test_a_platform_is_as_long_as_its_stored_form(box: Box) -> None:
+    """A letter may become two: so for whoever seals, and for the server."""
+    text = await token(box)
+    async with between(box) as way, VaultClient(way.url, text) as ann:
+        await ann.push("c", [HI], platform="İ" * 32)
+        (entry,) = await pulled(ann)
+        assert (len(entry.platform), await ann.open(entry)) == (64, [HI])
+        asked = len(way.asked)
+        with pytest.raises(VaultError, match="platform: must have 1 to 64"):
+            await ann.push("c", [HI], platform="İ" * 33)
+        assert len(way.asked) == asked
+    assert await plain(box, text, chatId="c", platform="İ" * 33, messages=told([HI])) == 422
+
+
 async def test_what_only_the_server_knows_to_refuse(box: Box) -> None:
     async with vault(box) as ann:
         with pytest.raises(VaultError, match=r"title: .*500") as caught:
@@ -299,6 +313,20 @@ async def test_an_own_key_and_those_of_the_vault(box: Box) -> None:
             await ann.open(plain_one)
 
 
+async def test_an_own_key_and_a_token_that_waits(box: Box) -> None:
+    own = new_key()
+    async with vault(box) as ann:
+        await ann.push("c", [HI])
+    async with vault(box, await token(box), own) as waiting:
+        with pytest.raises(VaultError, match=r"name the platform: .* vault key") as caught:
+            await waiting.push("d", [HI])
+        assert (caught.value.code, caught.value.status) == ("no_platform", 0)
+        await waiting.push("d", [HI], platform="ollama")
+        with pytest.raises(VaultError) as caught:
+            await waiting.open(next(e for e in await pulled(waiting) if e.chat == "c"))
+        assert caught.value.status == 403
+
+
 async def test_another_key_of_the_same_id_is_called_a_wrong_key(box: Box) -> None:
     own = new_key()
     async with vault(box, key=own) as ann:
@@ -331,8 +359,150 @@ async def test_ones_own_rotation_holds_at_once(box: Box) -> None:
     async with vault(box) as ann:
         first = await ann.push("c", [HI])
         new = await ann.rotate_key()
-        assert (await ann.push("c", [HI])).version == first.version + 1
+        assert (await ann.push("c", said("Hello"))).version == first.version + 1
         assert (await ann.entry(first.entry)).key == new
+
+
+# ---- the same after a rotation --------------------------------------------------------------------------------------
+
+
+async def test_after_a_rotation_the_same_messages_change_nothing(box: Box) -> None:
+    async with vault(box) as ann:
+        first = await ann.push("c", TALK, title="T")
+        before = await ann.entry(first.entry)
+        for _ in range(2):
+            await ann.rotate_key()
+            assert await ann.push("c", TALK, title="T") == Result(first.entry, 1, False, "already up to date")
+            assert await ann.push("c", TALK, base=1) == Result(first.entry, 1, False, "already up to date")
+            with pytest.raises(VaultError) as caught:
+                await ann.push("c", TALK, base=0)
+            assert (caught.value.status, caught.value.version) == (409, 1)
+        assert await ann.entry(first.entry) == before
+        assert await ann.push("c", TALK, title="U") == Result(first.entry, 1, True, "details updated")
+        after = await ann.entry(first.entry)
+        assert (after.title, after.sealed, after.key) == ("U", before.sealed, before.key)
+        async with another(ann, box) as other:
+            assert not (await other.push("c", TALK)).changed
+
+
+async def test_after_a_rotation_what_is_new_is_under_the_new_key(box: Box) -> None:
+    async with vault(box) as ann:
+        first = await ann.push("c", TALK)
+        new = await ann.rotate_key()
+        assert (await ann.push("c", TALK[:2])).version == 2
+        entry = await ann.entry(first.entry)
+        assert entry.key == new
+        assert await ann.open(entry) == TALK[:2]
+        assert (await ann.push("c", TALK)).version == 3
+        assert not (await ann.push("c", TALK)).changed
+        with pytest.raises(VaultError) as caught:
+            await ann.push("c", TALK, base=1)
+        assert (caught.value.status, caught.value.version) == (409, 3)
+
+
+async def test_only_after_a_rotation_is_an_entry_looked_at(box: Box) -> None:
+    async with between(box) as way, VaultClient(way.url, await token(box)) as ann:
+        for _ in range(2):
+            await ann.push("c", [HI])
+        assert way.asked == ["GET vault/key", "GET vault/keys", "POST push", "POST push"]
+        await ann.rotate_key()
+        way.asked.clear()
+        await ann.push("c", [HI])
+        assert way.asked == ["GET vault/key", "GET vault/keys", "GET pull", "POST push"]
+    own = new_key()
+    async with between(box) as way, VaultClient(way.url, await signed(box), key=own) as ann:
+        await ann.push("c", [HI], platform="x")
+        assert way.asked == ["POST push"]
+
+
+async def test_a_server_that_tells_of_no_keys(box: Box) -> None:
+    async with between(box) as way, VaultClient(way.url, await token(box)) as ann:
+        await ann.push("c", [HI])
+        await ann.rotate_key()
+        way.acts = [passes, says(404, {"success": False, "error": "not_found", "message": "no such route"})]
+        assert (await ann.push("c", [HI])).version == 2
+    assert "GET pull" not in way.asked
+
+
+async def test_a_key_that_may_only_push_pushes_after_a_rotation(box: Box) -> None:
+    async with vault(box) as ann:
+        await ann.push("c", [HI])
+        _, text = await ann.issue_token("sender", platform="ollama", scopes=["push"])
+        await ann.rotate_key()
+        async with between(box) as way, VaultClient(way.url, text) as sender:
+            assert [(await sender.push("c", [HI])).version for _ in range(2)] == [2, 2]
+        assert way.asked.count("GET pull") == 1
+
+
+async def test_a_version_that_comes_between_looking_and_pushing(box: Box) -> None:
+    """The hash that is sent is of the key of what was looked at, and must not be stored beside another key's id."""
+    async with between(box) as way, VaultClient(way.url, await token(box)) as ann, another(ann, box) as bob:
+        first = await ann.push("c", [HI])
+        new = await ann.rotate_key()
+
+        async def meanwhile(request: Any, forward: Any) -> Any:
+            await bob.push("c", said("between"))
+            return await forward()
+
+        way.acts = [passes, passes, passes, meanwhile]
+        assert (await ann.push("c", [HI])).version == 3
+        entry = await ann.entry(first.entry)
+        assert (entry.key, await ann.open(entry)) == (new, [HI])
+        assert not (await bob.push("c", [HI])).changed, "the hash is of that key"
+        await ann.push("d", [HI])
+        await ann.rotate_key()
+        way.acts = [passes, passes, passes, meanwhile]
+        with pytest.raises(VaultError) as caught:
+            await ann.push("c", [HI], base=3)
+        assert (caught.value.status, caught.value.version) == (409, 4)
+
+
+async def test_one_that_keeps_changing_is_pushed_in_the_end(box: Box) -> None:
+    async with between(box) as way, VaultClient(way.url, await token(box)) as ann, another(ann, box) as bob:
+        first = await ann.push("c", [HI])
+        old = await ann.key_id()
+        await ann.push("c", said("other"))
+        await ann.rotate_key()
+        before = await ann.version(first.entry, 1)
+
+        def alters(answer: Any) -> None:
+            """As if it were back at the first version each time."""
+            for entry in answer.get("entries", ()):
+                entry |= {"version": 1, "contentHash": before.content_hash, "keyId": old}
+
+        way.alters = alters
+        assert (await ann.push("c", [HI])).version == 3
+        way.alters = lambda answer: None
+        assert not (await bob.push("c", [HI])).changed
+    assert way.asked.count("GET pull") == pushing.LOOKS
+
+
+@pytest.mark.parametrize("odd", [{"id": 1}, {"id": "no good id"}, None])
+async def test_keys_that_are_none(box: Box, odd: Any) -> None:
+    async with between(box) as way, VaultClient(way.url, await token(box)) as ann:
+        way.alters = lambda answer: answer.update(keys=[odd]) if "keys" in answer else None
+        with pytest.raises(VaultError) as caught:
+            await ann.push("c", [HI])
+        assert caught.value.code == "not_a_vault"
+
+
+async def test_an_older_key_that_does_not_open_hinders_no_push(box: Box) -> None:
+    async with between(box) as way, VaultClient(way.url, await token(box)) as ann:
+        await ann.push("c", [HI])
+        await ann.rotate_key()
+        (old,) = {e.key for e in await pulled(ann)}
+
+        def alters(answer: Any) -> None:
+            if answer.get("keyId") == old and "wrappedKey" in answer:
+                answer["wrappedKey"] = answer["wrappedKey"][::-1]
+                altered.append(old)
+
+        altered = list[str | None]()
+        way.alters = alters
+        _, text = await ann.issue_token("fresh", platform="ollama")
+        async with VaultClient(way.url, text) as fresh:
+            assert (await fresh.push("c", [HI])).version == 2
+        assert altered
 
 
 async def test_a_key_is_fetched_once(box: Box) -> None:
@@ -393,6 +563,9 @@ async def test_tokens(box: Box) -> None:
         assert caught.value.status == 404
         with pytest.raises(VaultError, match="time zone"):
             await ann.issue_token("late", expires=until.replace(tzinfo=None))
+        with pytest.raises(VaultError, match=r"expiresAt: .* 9999") as caught:
+            await ann.issue_token("late", expires=datetime.max.replace(tzinfo=timezone(timedelta(hours=-10))))
+        assert list(caught.value.fields) == ["expiresAt"]
         for odd in ("", "../entries/1", "a b"):
             with pytest.raises(VaultError, match="tokenId"):
                 await ann.revoke_token(odd)
@@ -513,6 +686,30 @@ async def test_another_thing_than_was_asked_for(box: Box) -> None:
                 await again.open(old)
 
 
+OTHERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"chat": "c"}, {"chatId": "d"}),
+    ({"chat": "c"}, {"chatId": "C"}),
+    ({"platform": "Ollama"}, {"platform": "chatgpt"}),
+    ({"category": "x"}, {"category": None}),
+    ({"category": "x"}, {"category": "X"}),
+    ({"tags": ["a", " b "]}, {"tags": ["a"]}),
+]
+
+
+async def test_other_entries_than_were_asked_for(box: Box) -> None:
+    """A server may not choose which chat is opened, deleted or sent in the clear."""
+    async with between(box) as way, VaultClient(way.url, await token(box)) as ann:
+        await ann.push("c", [HI], category="x", tags=["a", "b", "c"])
+        for filters, other in OTHERS:
+            way.alters = lambda answer: None
+            assert len(await pulled(ann, **filters)) == 1
+            way.alters = lambda answer, other=other: answer["entries"][0].update(other)  # type: ignore[misc]
+            with pytest.raises(VaultError, match="other entries than it was asked for") as caught:
+                await pulled(ann, **filters)
+            assert caught.value.code == "not_a_vault"
+            assert len(await pulled(ann)) == 1
+
+
 async def test_an_iv_that_was_used_before_is_refused(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backchat.sealing.content.os.urandom", bytes)
     async with vault(box) as ann:
@@ -580,7 +777,7 @@ async def test_the_examples_of_its_page_run(
         shown.append([line for line in capsys.readouterr().out.splitlines() if not line.startswith("{")])
     sea, edits = shown
     assert len(sea) == 1
-    assert sea[0].startswith("The sea [VaultMessage(role='user'")
+    assert sea[0] == "The sea ['How deep is the sea?', '3,700 m on average.']"
     assert edits == ["same 0 1 1", "removed 1 1 0"]
 
 

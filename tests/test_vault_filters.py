@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from backchat.domain.limits import VaultLimits
 from backchat.domain.vault import SealedContent, VaultEntry, VaultVersion
 from backchat.ports.storage import Change, Delete, RecordStore
+from backchat.sealing.binary import from_text
 from backchat.services.vault import Vault, VaultFilter
 from backchat.services.vault_records import (
     CONTENT,
@@ -187,7 +188,7 @@ async def numbers(vault: Vault, wanted: VaultFilter, limit: int, offset: int) ->
     found: list[int] = []
     async for group in vault.pull(ANN, wanted, limit=limit, offset=offset):
         for entry, content in group:
-            assert int.from_bytes(content.data) == entry.number
+            assert int.from_bytes(from_text(content.data)) == entry.number
             found.append(entry.number)
     return found
 

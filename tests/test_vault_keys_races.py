@@ -101,7 +101,7 @@ class Model:
 
         async def issue(recovery: str | None = None) -> None:
             await keys.attend(who)
-            _, token = await keys.issue(who, "further", recovery=recovery)
+            _, token, _ = await keys.issue(who, "further", recovery=recovery)
             self.live.append(await self.desk.caller(token))
 
         async def create() -> None:

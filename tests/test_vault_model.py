@@ -32,7 +32,7 @@ from backchat.services.vault_keys import Bearer
 from backchat.testing.memory_store import MemoryStore
 from sizes import many
 from sqlite_files import opened
-from vault_desk import Desk, HeldKeys, bearer, everything
+from vault_desk import Desk, HeldKeys, as_bytes, bearer, everything, issued
 from vault_model import FIELDS, SAID, Answer, Done, Model, Phase, Place, explained, hashed, texts
 
 
@@ -102,6 +102,7 @@ class Run:
     async def _push(self, which: int, desk: Desk) -> None:
         dice, before = self.dice, [done for done in self.done[which] if done.push is not None]
         by = self.tokens[which]
+        await issued(desk.store, by)
         if before and dice.random() < 0.25:
             place, push, said = before[-1].place, before[-1].push, before[-1].said
             assert push is not None
@@ -172,7 +173,8 @@ class Run:
             _, of, sealed = await desk.vault.version(Identity(user=self.user), number, version)
         except NotFound:
             return
-        assert self.seen.setdefault((number, version), (of.key, sealed)) == (of.key, sealed), "a version has changed"
+        read = as_bytes(sealed)
+        assert self.seen.setdefault((number, version), (of.key, read)) == (of.key, read), "a version has changed"
 
     async def _read(self, desk: Desk, number: int) -> None:
         """Whatever is going on, what is read is whole."""
@@ -185,7 +187,7 @@ class Run:
             assert [v.number for v in versions] == list(range(versions[0].number, versions[-1].number + 1))
         async for group in desk.vault.pull(who, VaultFilter(), limit=100):
             for entry, sealed in group:
-                self._is_whole(entry, sealed)
+                self._is_whole(entry, as_bytes(sealed))
 
     def _is_whole(self, entry: VaultEntry, sealed: SealedContent) -> None:
         assert len(sealed.data) == entry.size
@@ -225,7 +227,12 @@ class Run:
             assert times[-1] <= entry.updated_at
             details = (entry.title, entry.category, entry.topic, entry.model, entry.tags)
             opened = {
-                n: (v.messages, v.key, v.content_hash, self._opened((entry.platform, entry.chat), v.key, sealed))
+                n: (
+                    v.messages,
+                    v.key,
+                    v.content_hash,
+                    self._opened((entry.platform, entry.chat), v.key, as_bytes(sealed)),
+                )
                 for n, (v, sealed) in read.items()
             }
             found[entry.number] = (entry.platform, entry.chat, details, opened)

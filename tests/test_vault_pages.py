@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backchat.client import pages
+from backchat.client.errors import VaultError
 from backchat.client.pages import Page, walk
 from backchat.client.shapes import Entry
 from backchat.domain.vault import SealedContent
@@ -116,6 +117,31 @@ async def test_large_entries_come_in_small_pages() -> None:
     assert {size for _, size in shelf.asked[1:-1]} == {3}
     shelf = Shelf(30, size=pages.PAGE_BYTES * 2)
     assert len(await ids(shelf)) == 30
+
+
+async def test_a_page_that_is_too_large_is_asked_for_again() -> None:
+    shelf = Shelf(30)
+
+    async def fetch(offset: int, size: int) -> Page:
+        if size > 2 and offset <= 10 < offset + size:
+            raise VaultError("too much", code="too_large")
+        return await shelf.fetch(offset, size)
+
+    assert [e.id async for e in walk(fetch)] == list(range(30, 0, -1))
+    assert max(size for _, size in shelf.asked) > 2, "the others come in larger pages"
+
+
+@pytest.mark.parametrize(("code", "requests"), [("too_large", 2), ("unreachable", 1)])
+async def test_a_page_that_does_not_come(code: str, requests: int) -> None:
+    asked = []
+
+    async def fetch(offset: int, size: int) -> Page:
+        asked.append(size)
+        raise VaultError("no", code=code)
+
+    with pytest.raises(VaultError):
+        [e async for e in walk(fetch)]
+    assert asked == [4, 2][:requests]
 
 
 async def test_a_deletion_leaves_nothing_out() -> None:

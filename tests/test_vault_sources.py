@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from backchat.cli.harmless import lines, one_line
 from backchat.cli.vault_files import body, file_name, written
-from backchat.cli.vault_sources import Outgoing, Passed, Source, Wish
+from backchat.cli.vault_sources import Outgoing, Passed, Source, Wish, sources_at
 from backchat.client.vault import Entry
 from backchat.domain.message import File, Foreign, Image, Part, Reasoning, Text, ToolCall, ToolResult
 from backchat.domain.vault import SealedContent, VaultMessage
@@ -78,7 +78,8 @@ def test_claude() -> None:
 )
 def test_every_file_that_an_import_takes(product: str, kind: str) -> None:
     found = read(good_files()[product][kind])
-    assert not [each for each in found if isinstance(each, Passed) and each.failed]
+    empty = Passed("", "there", "has no conversations in it")
+    assert not [each for each in found if isinstance(each, Passed) and each.failed and each != empty]
     assert {each.platform for each in found if isinstance(each, Outgoing)} <= {product}
     assert all(each.chat and each.messages for each in found if isinstance(each, Outgoing))
     again = read(good_files()[product][kind])
@@ -103,7 +104,9 @@ def test_what_is_in_a_zip() -> None:
 
 def test_a_conversation_that_says_nothing_is_left_out_and_no_failure() -> None:
     found = read(good_files()["claude"]["untitled"])
-    assert [each for each in found if isinstance(each, Passed)] == [Passed("Cheese", "has no messages", failed=False)]
+    assert [each for each in found if isinstance(each, Passed)] == [
+        Passed("Cheese", "there", "has no messages", failed=False)
+    ]
 
 
 class One:
@@ -150,7 +153,7 @@ def test_what_is_no_text() -> None:
     assert texts(ToolResult("1", "x"), role="tool") == [("tool", "x")]
     assert texts(Text("half \ud83d")) == [("assistant", "half \ufffd")]
     assert one(SourceConversation(id="c", messages=[message(Reasoning("hm"))], title="T")) == Passed(
-        "T", "has no messages", failed=False
+        "T", "there", "has no messages", failed=False
     )
 
 
@@ -183,7 +186,7 @@ def test_what_is_too_long_for_the_vault_is_cut() -> None:
 
 def test_without_an_id_it_needs_one() -> None:
     nameless = SourceConversation(id=None, messages=[message(Text("a"))])
-    assert one(nameless) == Passed("untitled", "has no id of its own: push it alone, with --chat")
+    assert one(nameless) == Passed("untitled", "there", "has no id of its own: push it alone, with --chat")
     assert getattr(one(nameless, chat="mine"), "chat", None) == "mine"
 
 
@@ -245,6 +248,16 @@ def test_bodies_on_lines() -> None:
     ]
 
 
+def test_a_line_that_cannot_be_read_is_named() -> None:
+    good, bad = {"chatId": "c", "messages": [HELLO]}, {"chatId": "d", "title": "T", "messages": [{"role": "x"}]}
+    found = read("\n\n".join(map(json.dumps, [bad, good, bad])).encode())
+    assert [(each.label, getattr(each, "reason", "")) for each in found] == [
+        ("T", "line 1: messages.0.role is none of user, assistant, system, tool"),
+        ("c", ""),
+        ("T", "line 5: messages.0.role is none of user, assistant, system, tool"),
+    ]
+
+
 def test_messages_alone() -> None:
     (push,) = pushes([HELLO, {"role": "assistant", "content": "Hi", "timestamp": "2024-05-06T07:08:09Z"}], chat="c")
     assert (push.chat, push.platform) == ("c", None)
@@ -260,15 +273,15 @@ def test_messages_alone() -> None:
         ({"chatId": 7, "messages": [HELLO]}, "chatId is no text"),
         ({"chatId": "", "messages": [HELLO]}, "chatId is empty"),
         ({"chatId": "c", "messages": {}}, "messages is no array"),
-        ({"chatId": "c", "messages": ["x"]}, "messages[0] is no object"),
-        ({"chatId": "c", "messages": [{"role": "marker", "content": "x"}]}, "messages[0].role is none of user, "),
-        ({"chatId": "c", "messages": [HELLO, {"role": "user"}]}, "messages[1].content is missing"),
-        ({"chatId": "c", "messages": [HELLO | {"timestamp": 1}]}, "messages[0].timestamp is no text"),
+        ({"chatId": "c", "messages": ["x"]}, "messages.0 is no object"),
+        ({"chatId": "c", "messages": [{"role": "marker", "content": "x"}]}, "messages.0.role is none of user, "),
+        ({"chatId": "c", "messages": [HELLO, {"role": "user"}]}, "messages.1.content is missing"),
+        ({"chatId": "c", "messages": [HELLO | {"timestamp": 1}]}, "messages.0.timestamp is no text"),
         ({"chatId": "c", "messages": [HELLO], "tags": "x"}, "tags is no array of texts"),
         ({"chatId": "c", "messages": [HELLO], "tags": [1]}, "tags is no array of texts"),
         ({"chatId": "c", "messages": [HELLO], "baseVersion": "1"}, "baseVersion is no number from 0"),
         ({"chatId": "c", "messages": [HELLO], "encryptedContent": "AA=="}, "it is sealed already"),
-        ([{"role": "user", "content": ["marker"]}], "messages[0].content is no text"),
+        ([{"role": "user", "content": ["marker"]}], "messages.0.content is no text"),
     ],
 )
 def test_a_body_that_is_none(value: Any, reason: str) -> None:
@@ -286,7 +299,33 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         "the file is no JSON, or breaks off"
     ]
     (gone,) = Source(str(tmp_path / "gone")).read(IMPORTERS, Wish(), NOW)
-    assert gone == Passed(str(tmp_path / "gone"), "cannot be read: No such file or directory")
+    assert gone == Passed("", str(tmp_path / "gone"), "cannot be read: No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (b"", "is empty"),
+        (b"[]", "has no conversations in it"),
+        (b" \n", "the file is no JSON, and no zip of JSON files"),
+    ],
+)
+def test_a_file_with_nothing_in_it(given: bytes, reason: str) -> None:
+    assert read(given) == [Passed("", "there", reason)]
+
+
+def test_a_directory_is_its_json_files(tmp_path: Path) -> None:
+    for name in ("b.json", "a.JSON", ".c.json", "notes.txt"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "d.json").mkdir()
+    assert [source.name for source in sources_at(str(tmp_path))] == [f"{tmp_path}/a.JSON", f"{tmp_path}/b.json"]
+    (none,) = sources_at(str(tmp_path / "d.json"))
+    assert list(none.read(IMPORTERS, Wish(), NOW)) == [Passed("", none.name, "is a directory without .json files")]
+
+
+def test_the_row_is_called_as_the_options_say() -> None:
+    assert [push.label for push in pushes([HELLO], chat="mine")] == ["mine"]
+    assert [push.label for push in pushes({"chatId": "c", "messages": [HELLO]}, title="T")] == ["T"]
 
 
 def test_a_pipe(tmp_path: Path) -> None:
@@ -433,5 +472,6 @@ def test_harmless() -> None:
         "a\tb\u240d",
         "\u241b]0;x\u2407\u2421\ufffd\ufffd\ufffd",
     ]
-    emoji = "\U0001f469\u200d\U0001f680"
-    assert lines(emoji) == [emoji]
+    assert lines("Käse \U0001f9c0 \u4f60 e\u0301") == ["Käse \U0001f9c0 \u4f60 e\u0301"]
+    unseen = "\u200e\u200f\u061c\u206a\u200b\ufeff\U000e0041\ud800\xad\u2028\ue000"
+    assert lines(f"a{unseen}") == [one_line(f"a{unseen}")] == ["a" + "\ufffd" * len(unseen)]

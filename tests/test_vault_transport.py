@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import socket
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from backchat.client import transport
+from backchat.client import pages, transport
 from backchat.client.vault import VaultClient, VaultError, VaultMessage
 from backchat.sealing.keys import VaultKey
 from backchat.testing.plugin import Serve
@@ -155,12 +157,13 @@ def in_seconds(seconds: float) -> str:
         ("-5", 0.2, 0.2),
         ("soon", 0.2, 0.2),
         ("1e3", 0.2, 0.2),
-        (in_seconds(40), 1, 40),
-        (in_seconds(-40), 0.2, 0.2),
+        (40, 1, 40),
+        (-40, 0.2, 0.2),
     ],
 )
-async def test_it_waits_as_long_as_it_is_told(told: str, least: float, most: float, slept: list[float]) -> None:
-    acts = says(429, BUSY, Retry_After=told), says(200, NONE)
+async def test_it_waits_as_long_as_it_is_told(told: str | int, least: float, most: float, slept: list[float]) -> None:
+    """A number is a time so many seconds from now on."""
+    acts = says(429, BUSY, Retry_After=told if isinstance(told, str) else in_seconds(told)), says(200, NONE)
     async with between(None, *acts) as way, VaultClient(way.url, TOKEN) as client:
         await client.tokens()
     (pause,) = slept
@@ -175,6 +178,7 @@ async def test_it_does_not_wait_for_too_long(slept: list[float]) -> None:
 
 
 async def test_nobody_listens(slept: list[float]) -> None:
+    """It is the URL, and waiting does not mend that."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         url = f"http://127.0.0.1:{found.getsockname()[1]}"
     async with VaultClient(url, TOKEN) as client:
@@ -182,7 +186,22 @@ async def test_nobody_listens(slept: list[float]) -> None:
             with pytest.raises(VaultError, match=f"cannot reach {url}/api/v1: Connection refused") as caught:
                 await ask()
             assert not caught.value.uncertain
-    # It never reached anybody, so that all of it may be tried again.
+    assert slept == []
+
+
+async def test_a_server_that_restarts(slept: list[float]) -> None:
+    async with AsyncExitStack() as server:
+        way = await server.enter_async_context(between(None, says(200, NONE)))
+        async with VaultClient(way.url, TOKEN) as client:
+            await client.tokens()
+            await server.aclose()
+            with pytest.raises(VaultError, match="Connection refused"):
+                await client.tokens()  # on the connection that was there, perhaps
+            assert slept == [*transport.PAUSES]
+            with pytest.raises(VaultError, match="Connection refused") as caught:
+                await client.rotate_key()
+    # It never reached anybody, so that what is not repeatable may be tried again as well.
+    assert not caught.value.uncertain
     assert slept == [*transport.PAUSES] * 2
 
 
@@ -191,10 +210,10 @@ async def test_nobody_listens(slept: list[float]) -> None:
 
 @pytest.mark.parametrize("fault", [loses, cuts])
 async def test_a_push_whose_answer_is_lost(box: Box, fault: Act, slept: list[float]) -> None:
-    async with between(box, passes, fault) as way, VaultClient(way.url, await token(box)) as ann:
+    async with between(box, passes, passes, fault) as way, VaultClient(way.url, await token(box)) as ann:
         assert not (await ann.push("c", [HI])).changed  # by this request: the one before had done it
         (entry,) = [e async for e in ann.pull()]
-    assert way.asked[1:3] == ["POST push"] * 2
+    assert way.asked[2:4] == ["POST push"] * 2
     assert (entry.version, entry.messages) == (1, 1)
 
 
@@ -210,6 +229,19 @@ async def test_a_push_with_a_base_whose_answer_is_lost_is_recognised(box: Box, f
         result = await ann.push("new", said("three"), base=0)
         assert (result.version, result.changed) == (1, True)
         assert len(await ann.versions(entry)) == 2
+
+
+async def test_one_version_is_looked_at_to_recognise_it(box: Box, slept: list[float]) -> None:
+    async with between(box) as way, VaultClient(way.url, await token(box)) as ann:
+        entry = (await ann.push("c", said("one"))).entry
+        way.acts = [loses]
+        await ann.push("c", said("two"), base=1)
+        assert way.asked[-2:] == ["GET pull", f"GET entries/{entry}/versions/2"]
+        # What was said is not there any more.
+        way.acts = [after(lambda: ann.delete(entry))]
+        with pytest.raises(VaultError) as caught:
+            await ann.push("c", said("three"), base=2)
+        assert (caught.value.status, caught.value.uncertain) == (409, True)
 
 
 async def test_it_is_recognised_behind_a_later_version(box: Box, slept: list[float]) -> None:
@@ -233,6 +265,15 @@ async def test_a_version_of_somebody_else_is_not_taken_for_ones_own(box: Box, sl
         with pytest.raises(VaultError) as caught:
             await ann.push("c", said("other"), base=2)
         assert caught.value.version == 3
+
+
+async def test_a_conflict_is_told_to_who_may_only_push(box: Box, slept: list[float]) -> None:
+    async with between(box) as way, VaultClient(way.url, await token(box, scopes=["push"])) as ann:
+        await ann.push("c", said("one"))
+        way.acts = [loses]
+        with pytest.raises(VaultError) as caught:
+            await ann.push("c", said("two"), base=1)
+        assert (caught.value.status, caught.value.version, caught.value.uncertain) == (409, 2, True)
 
 
 async def test_what_is_deleted_unheard_is_deleted(box: Box, slept: list[float]) -> None:
@@ -380,12 +421,80 @@ async def test_other_answers_that_are_none() -> None:
         assert error.code == "not_a_vault"
 
 
+@pytest.mark.parametrize("odd", ["\x1b]0;x\x07", "", "a" * 65, "a b", "\u202e", "../entries/1"])
+async def test_the_id_of_a_token_is_one(odd: str) -> None:
+    found: dict[str, object] = {
+        "name": "n",
+        "scopes": [],
+        "platform": None,
+        "createdAt": TIME,
+        "expiresAt": None,
+        "hasKey": True,
+    }
+    for ask, answer in (
+        ("tokens", {"tokens": [{**found, "id": odd}], "total": 1}),
+        ("issue", {**found, "id": odd, "token": TOKEN}),
+    ):
+        error, _ = await refusal(says(200, answer), ask=ask)
+        assert str(error).endswith(" that is not one: id")
+
+
 async def test_a_server_cannot_have_the_token_shown_nor_command_a_terminal() -> None:
     words = f"you said Bearer {TOKEN}\n\x1b]0;x\x07 " + "long " * 1000
     error, _ = await refusal(says(401, {"success": False, "error": "unauthorized", "message": words}))
-    assert "(the token)" in str(error)
+    assert "(the API key)" in str(error)
     assert str(error).isprintable()
     assert len(str(error)) <= 500
+
+
+# ---- answers that are too large -------------------------------------------------------------------------------------
+
+
+class Endless:
+    """Sends on and on, until nobody listens. ``sent`` counts the bytes."""
+
+    def __init__(self, status: int) -> None:
+        self._status, self.sent = status, 0
+
+    async def __call__(self, request: Any, forward: Any) -> web.StreamResponse:
+        response = web.StreamResponse(status=self._status)
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while self.sent < 2**24:
+                await response.write(b" " * 2**16)
+                self.sent += 2**16
+        return response
+
+
+@pytest.mark.parametrize(("ask", "uncertain"), [("tokens", False), ("push", True)])
+@pytest.mark.parametrize("status", [200, 400])
+async def test_an_answer_without_end(
+    ask: str, uncertain: bool, status: int, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "ANSWER_MAX", 2**18)
+    endless = Endless(status)
+    error, asked = await refusal(endless, ask=ask)
+    assert re.search("the answer of http.* is too large: it has more than 262144 bytes", str(error))
+    assert (error.code, error.status, error.uncertain) == ("too_large", status, uncertain)
+    assert len(asked) == 1
+    assert endless.sent < 2**24
+
+
+async def test_large_entries_come_all_the_same(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with between(box) as way, VaultClient(way.url, await token(box)) as ann:
+        for n in range(6):
+            await ann.push(f"c{n}", said("x" * 20_000))
+        monkeypatch.setattr(transport, "ANSWER_MAX", 2**16)  # two of them
+        assert [e.chat async for e in ann.pull()] == [f"c{n}" for n in reversed(range(6))]
+        monkeypatch.setattr(transport, "ANSWER_MAX", 2**14)
+        with pytest.raises(VaultError, match="too large"):
+            [e async for e in ann.pull()]
+
+
+def test_two_of_the_largest_entries_fit() -> None:
+    """A body of 10 MiB becomes this much in base64, with the brackets and the like that a client may leave out."""
+    largest = (10 * 2**20 + 50 * 10_000) * 4 / 3
+    assert largest * pages.SIZE_MIN < transport.ANSWER_MAX / 2
 
 
 async def test_what_is_not_http(slept: list[float]) -> None:
@@ -432,7 +541,7 @@ def test_an_address_holds_no_secret(url: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "a b", "a\r\nX-Y: z", "é", "a\0"])
 def test_what_is_no_token(text: str) -> None:
-    with pytest.raises(VaultError, match="characters that no token has") as caught:
+    with pytest.raises(VaultError, match="characters that no API key has") as caught:
         VaultClient("https://host", text)
     assert not text or text not in str(caught.value)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backchat.domain.identity import Identity
+from backchat.domain.identity import ApiKey, Identity
 from backchat.domain.limits import VaultLimits
 from backchat.domain.vault import (
     PlainPush,
@@ -15,15 +15,18 @@ from backchat.domain.vault import (
     Pushed,
     SealedContent,
     SealedPush,
+    SealedText,
     VaultEntry,
     VaultMessage,
     VaultRole,
 )
 from backchat.errors import Forbidden
-from backchat.ports.storage import Query, RecordStore
+from backchat.ports.storage import Put, Query, RecordStore
+from backchat.sealing.binary import from_text
 from backchat.sealing.content import canonical, hash_of, messages_of, open_sealed, seal
 from backchat.sealing.keys import VaultKey, new_key
 from backchat.sealing.tokens import new_secret
+from backchat.services.account_records import API_KEY, key_doc
 from backchat.services.kinds import KINDS
 from backchat.services.vault import Vault, VaultFilter
 from backchat.services.vault_keys import Bearer, VaultKeys
@@ -33,18 +36,18 @@ class HeldKeys(VaultKeys):
     """Whoever has a token has all keys of the user, but for those ``withheld`` from all."""
 
     def __init__(self) -> None:
-        self.keys: dict[str, list[VaultKey]] = {}
+        self.held: dict[str, list[VaultKey]] = {}
         self.withheld: set[str] = set()
 
     def rotated(self, user: str) -> VaultKey:
-        self.keys.setdefault(user, []).append(new_key())
-        return self.keys[user][-1]
+        self.held.setdefault(user, []).append(new_key())
+        return self.held[user][-1]
 
     def newest(self, user: str) -> VaultKey:
-        return self.keys[user][-1] if user in self.keys else self.rotated(user)
+        return self.held[user][-1] if user in self.held else self.rotated(user)
 
     def named(self, user: str, id: str | None) -> VaultKey:
-        return next(key for key in self.keys[user] if key.id == id)
+        return next(key for key in self.held[user] if key.id == id)
 
     async def current(self, bearer: Bearer) -> VaultKey:
         if bearer.token is None:
@@ -52,7 +55,7 @@ class HeldKeys(VaultKeys):
         return self.newest(bearer.who.user)
 
     async def find(self, bearer: Bearer, id: str) -> VaultKey | None:
-        there = self.keys.get(bearer.who.user, []) if bearer.token is not None else []
+        there = self.held.get(bearer.who.user, []) if bearer.token is not None else []
         return next((key for key in there if key.id == id and key.id not in self.withheld), None)
 
 
@@ -77,8 +80,9 @@ class Desk:
     async def push(
         self, content: PlainPush | SealedPush, chat: str = "c1", by: Bearer | None = None, **more: Any
     ) -> Pushed:
-        push = Push(chat=chat, content=content, **{"platform": "ollama", **more})
-        return await self.vault.push(by or ANN, push)
+        by = by or ANN
+        await issued(self.store, by)
+        return await self.vault.push(by, Push(chat=chat, content=content, **{"platform": "ollama", **more}))
 
     async def said(self, entry: int, version: int | None = None, user: str = "ann") -> list[str]:
         """What a version says, opened; the latest one unless it is named."""
@@ -89,8 +93,8 @@ class Desk:
         about, of, sealed = await self.vault.version(who, entry, version)
         return self.opened(about, of.key, sealed)
 
-    def opened(self, entry: VaultEntry, key: str | None, sealed: SealedContent) -> list[str]:
-        plain = open_sealed(sealed, self.keys.named(entry.owner, key), entry.platform, entry.chat)
+    def opened(self, entry: VaultEntry, key: str | None, sealed: SealedText) -> list[str]:
+        plain = open_sealed(as_bytes(sealed), self.keys.named(entry.owner, key), entry.platform, entry.chat)
         return [m.content for m in messages_of(plain)]
 
     async def about(self, entry: int, user: str = "ann") -> VaultEntry:
@@ -129,6 +133,28 @@ class Desk:
 def bearer(user: str, platform: str | None = None) -> Bearer:
     token = new_secret("token", os.urandom(4).hex())
     return Bearer(Identity(user=user, key=token.id, platform=platform), token)
+
+
+async def issued(store: RecordStore, by: Bearer) -> None:
+    """The record of the bearer's token, if it has none yet."""
+    if by.token is None or await store.get(API_KEY.name, by.token.id) is not None:
+        return
+    key = ApiKey(
+        id=by.token.id,
+        user=by.who.user,
+        user_name=by.who.user,
+        name="desk",
+        digest="",
+        platform=by.who.platform,
+        scopes=(),
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        expires_at=None,
+    )
+    await store.apply([Put(API_KEY.name, key.id, key_doc(key))])
+
+
+def as_bytes(sealed: SealedText) -> SealedContent:
+    return SealedContent(from_text(sealed.iv), from_text(sealed.data))
 
 
 ANN, BOB = bearer("ann"), bearer("bob")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkstemp
 from typing import IO
 
 import click
@@ -18,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from backchat.app import new_id, now, open_store
 from backchat.cli.installation import Installation, installation_options
+from backchat.cli.private_files import private_file
 from backchat.config import Config
 from backchat.domain.identity import Identity
 from backchat.services.access import Access
@@ -107,19 +106,8 @@ def _opened(target: str, force: bool) -> Iterator[IO[bytes]]:
         raise click.ClickException(f"{path} is no regular file")
     if path.exists() and not force:
         raise click.ClickException(f"{path} is there already; --force replaces it")
-    beside = None
     try:
-        # Made with mode 0600.
-        handle, beside = mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
-        with open(handle, "wb") as sink:
+        with private_file(path) as sink:
             yield sink
-            sink.flush()
-            os.fsync(handle)
-        os.replace(beside, path)
-    except BaseException as error:
-        if beside is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(beside)
-        if isinstance(error, OSError):
-            raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
-        raise
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+from codecs import lookup
+from contextlib import suppress
 from importlib import import_module
 from keyword import iskeyword
 from typing import Any
@@ -28,6 +33,9 @@ COMMANDS = {
 }
 
 
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EPIPE)
+
+
 class Root(click.Group):
     """Exit code 2 for a configuration that is wrong, with a line for each problem; 1 for whatever else fails."""
 
@@ -42,6 +50,22 @@ class Root(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def main(self, *args: Any, **more: Any) -> Any:
+        if sys.stdout is None:  # it was closed
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process runs
+        try:
+            try:
+                return super().main(*args, **more)
+            finally:
+                sys.stdout.flush()
+        except (OSError, UnicodeEncodeError) as error:
+            why = _unwritable(error)
+            if why is None:
+                raise
+        _silence()
+        click.echo(f"Error: the output cannot be written: {why}", err=True)
+        sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -51,6 +75,21 @@ class Root(click.Group):
             ctx.exit(2)
         except BackchatError as error:
             raise click.ClickException(f"{error.field}: {error}" if error.field else str(error)) from error
+
+
+def _unwritable(error: OSError | UnicodeEncodeError) -> str | None:
+    """Why, if it is the output that the error is about. Click itself ends without a word when a reader has left."""
+    if isinstance(error, OSError):
+        return error.strerror if error.errno in _WRITING and error.filename is None else None
+    if lookup(sys.stdout.encoding).name == "utf-8":
+        return None
+    return f"its encoding, {sys.stdout.encoding}, has not all characters: set PYTHONIOENCODING=utf-8"
+
+
+def _silence() -> None:
+    """The interpreter writes at its end what could not be written, and has its own words for it."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

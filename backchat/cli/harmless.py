@@ -1,25 +1,27 @@
-"""Text of others, shown on a terminal: it must neither command it nor look like another text."""
+"""Text of others, shown on a terminal: it must neither command it nor look like another text.
+
+What is not seen, or turns the direction of what is, shows a sign in its place: control and format characters, blanks
+other than a space, halves of characters, and what Unicode has given no meaning.
+"""
 
 from __future__ import annotations
 
-import re
-
-# Control characters, and those that turn the direction of text.
-_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 def one_line(text: str) -> str:
     """The text as one line, with U+FFFD for whatever would not be seen."""
-    return "".join([c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text])
+    return "".join([c if c.isprintable() else _REPLACED for c in text])
 
 
 def lines(text: str) -> list[str]:
-    """The lines of a text, with tabs, and a sign for each control character: what is there is seen."""
-    return _COMMANDS.sub(lambda found: _sign(found[0]), text).split("\n")
+    """The lines of a text, with tabs, and a sign for whatever else would not be seen."""
+    return ["".join([c if c.isprintable() or c == "\t" else _sign(c) for c in line]) for line in text.split("\n")]
 
 
 def _sign(character: str) -> str:
+    """Control characters have pictures of their own."""
     code = ord(character)
     if code < 0x20:
         return chr(0x2400 + code)
-    return "\N{SYMBOL FOR DELETE}" if code == 0x7F else "\N{REPLACEMENT CHARACTER}"
+    return "\N{SYMBOL FOR DELETE}" if code == 0x7F else _REPLACED

@@ -77,15 +77,19 @@ def list_(file: Path | None, data: Path) -> None:
 
 @keys.command()
 @click.argument("id")
+@click.option("--abandon", is_flag=True, help="Also if nobody can open the vault of its user then, or a part of it.")
 @installation_options
-def revoke(id: str, file: Path | None, data: Path) -> None:
+def revoke(id: str, abandon: bool, file: Path | None, data: Path) -> None:
     """End the key with this ID (see keys list) for good, from the next request on."""
 
     async def ended(accounts: Accounts) -> tuple[ApiKey, set[Reach]]:
         key = await accounts.api_key(id)
         before = await accounts.vault_reach(key.user) if key is not None else {}
-        key = await accounts.revoke_key(id)
+        nothing_to_lose = key is None or not await accounts.has_vault(key.user)
+        key = await accounts.revoke_key(id, abandon=abandon or nothing_to_lose)
         after = await accounts.vault_reach(key.user)
+        if nothing_to_lose:
+            return key, set()
         return key, {after[vault] for vault, reach in before.items() if reach == "tokens" and vault in after}
 
     key, reaches = Installation(file, data).run(ended)

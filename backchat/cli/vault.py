@@ -21,6 +21,10 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 _NUMBER = re.compile("[0-9]{1,16}")
 URL = "http://127.0.0.1:8080"
+TEXT_MAX = (
+    "a chat may have about 7.8 MB of text, for it is a third larger when it is sealed; less if the server, or a proxy"
+    " before it, takes no requests of 10 MiB"
+)
 # Imported when they are called for, like all commands.
 COMMANDS = {
     "push": "vault_push",
@@ -80,6 +84,8 @@ class Server:
 
 def reason(error: VaultError | CannotOpen) -> str:
     """What went wrong in one line. The words may be a server's, so they cannot command the terminal."""
+    if isinstance(error, VaultError) and error.status == 413:
+        return f"{one_line(str(error))}; {TEXT_MAX}"
     return one_line(str(error))
 
 

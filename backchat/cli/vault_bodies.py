@@ -6,6 +6,7 @@ They are read like the files of every product, by an importer.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, BinaryIO, get_args
 
 import orjson
@@ -31,17 +32,26 @@ class VaultBodies:
 
     def read(self, file: BinaryIO) -> Iterator[SourceConversation | Unreadable]:
         """Line by line. A file whose first line is not a whole value is one value, laid out in some way."""
-        lines = (line for line in file if line.strip())
-        first = next(lines, b"")
+        lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())
+        number, first = next(lines, (1, b""))
         value = _value(first)
         if value is None:
-            value = _value(b"".join([first, *lines]))
+            value = _value(b"".join([first, *[line for _, line in lines]]))
             if value is None:
                 raise InvalidInput("the file is no JSON, or breaks off")
-        yield _conversation(value)
-        for number, line in enumerate(lines, 2):
+        second = next(lines, None)
+        if second is None:
+            yield _conversation(value)
+            return
+        yield _at(number, _conversation(value))
+        for number, line in chain([second], lines):
             value = _value(line)
-            yield Unreadable(None, f"line {number} is no JSON") if value is None else _conversation(value)
+            yield Unreadable(None, f"line {number} is no JSON") if value is None else _at(number, _conversation(value))
+
+
+def _at(line: int, found: SourceConversation | Unreadable) -> SourceConversation | Unreadable:
+    """What cannot be read says at which line."""
+    return Unreadable(found.title, f"line {line}: {found.reason}") if isinstance(found, Unreadable) else found
 
 
 def _value(text: bytes) -> Any:
@@ -92,7 +102,7 @@ def _mark(body: Fields) -> dict[str, Any]:
 def _messages(values: Any) -> list[SourceMessage]:
     found: list[SourceMessage] = []
     for n, value in enumerate(values):
-        m = Fields(value, f"messages[{n}]")
+        m = Fields(value, f"messages.{n}")
         found.append(
             SourceMessage(
                 id=str(n),

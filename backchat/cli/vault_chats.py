@@ -12,8 +12,9 @@ from backchat.cli.vault import Server, Which, chat_argument, server_options
 from backchat.cli.vault_diff import shown
 from backchat.client.diff import Edit
 from backchat.client.diff import diff as compared
-from backchat.client.vault import Entry, Result, VaultClient, VaultError, Version
+from backchat.client.vault import Entry, VaultClient, VaultError, Version
 from backchat.domain.vault import VaultMessage
+from backchat.sealing.failures import CannotOpen
 
 NUMBER = click.IntRange(min=1)
 
@@ -69,20 +70,23 @@ def diff(server: Server, which: Which, v1: int, v2: int | None) -> None:
 def restore(server: Server, which: Which, version: int) -> None:
     """Make the messages of VERSION the current ones of CHAT again.
 
-    They become a new version, so nothing is lost; title, category, tags and the like stay. If the chat gets another
-    version meanwhile, nothing is restored.
+    They become a new version, so nothing is lost; title, category, tags and the like stay. If the current version has
+    the same messages, or the chat gets another version meanwhile, nothing is restored.
     """
 
-    async def done(client: VaultClient) -> Result:
+    async def done(client: VaultClient) -> tuple[int, bool]:
         entry = await which.find(client)
         messages = await _messages(client, entry, version)
-        return await client.push(entry.chat, messages, platform=entry.platform, base=entry.version)
+        if await _has(client, entry, messages):
+            return entry.version, False
+        result = await client.push(entry.chat, messages, platform=entry.platform, base=entry.version)
+        return result.version, result.changed
 
-    result = server.run(done)
-    if result.changed:
-        click.echo(f"restored version {version} of {which} as version {result.version}")
+    current, changed = server.run(done)
+    if changed:
+        click.echo(f"restored version {version} of {which} as version {current}")
     else:
-        click.echo(f"version {result.version}, the current one of {which}, has these messages already")
+        click.echo(f"version {current}, the current one of {which}, has these messages already")
 
 
 @click.command()
@@ -112,10 +116,24 @@ def adopt(server: Server, which: Which) -> None:
     async def done(client: VaultClient) -> str:
         entry = await which.find(client)
         messages = await client.open(entry)
+        if not messages:
+            raise click.ClickException(f"there are no messages in {which}, so no conversation can be made of it")
         click.echo(f"sending the messages of {which} to {server.url}, which can read this conversation then", err=True)
         return await client.adopt(entry.id, messages)
 
     click.echo(one_line(server.run(done)))
+
+
+async def _has(client: VaultClient, entry: Entry, messages: list[VaultMessage]) -> bool:
+    """Whether its current version has these. One that does not open has not: it can still be replaced."""
+    try:
+        return await client.open(entry) == messages
+    except CannotOpen:
+        return False
+    except VaultError as error:
+        if error.status != 403:
+            raise
+        return False
 
 
 async def _messages(client: VaultClient, entry: Entry, number: int) -> list[VaultMessage]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
 from io import BytesIO
-from pathlib import Path
-from tempfile import mkstemp
 from typing import Any
 from uuid import UUID
 
@@ -19,12 +15,10 @@ from backchat.cli.vault_messages import TIMESTAMP, TOOL
 from backchat.client.vault import Entry
 from backchat.domain.conversation import Conversation
 from backchat.domain.message import Message, Text
-from backchat.domain.vault import VaultMessage
-from backchat.services.import_trees import sane
+from backchat.domain.vault import UNTITLED, VaultMessage
 from backchat.services.portable import PortableWriter
+from backchat.services.vault_times import moment_of
 
-UNTITLED = "Untitled"
-"""What the vault calls an entry that was never given a title."""
 CHANNEL = "vault"
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
 _SHOWN = 40
@@ -72,21 +66,6 @@ def body(entry: Entry, messages: Sequence[VaultMessage]) -> dict[str, Any]:
     }
 
 
-def put(path: Path, data: bytes) -> None:
-    """Make the file, or replace it: whole or not at all, and for its owner only. Raises OSError."""
-    handle, beside = mkstemp(prefix=".", suffix=".part", dir=path.parent)  # made with mode 0600
-    try:
-        with open(handle, "wb") as sink:
-            sink.write(data)
-            sink.flush()
-            os.fsync(handle)
-        os.replace(beside, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(beside)
-        raise
-
-
 def _messages(entry: Entry, messages: Sequence[VaultMessage]) -> list[Message]:
     """Their ids are made of all that was said up to them: a message that has changed is a branch of its own for an
     import, and those before it are the same as before.
@@ -95,7 +74,7 @@ def _messages(entry: Entry, messages: Sequence[VaultMessage]) -> list[Message]:
     said: list[Message] = []
     for seq, m in enumerate(messages, 1):
         id = _id(parent or conversation, m.role, m.timestamp or "", m.content)
-        moment = _moment(m.timestamp) or moment + timedelta(milliseconds=1)
+        moment = moment_of(m.timestamp) or moment + timedelta(milliseconds=1)
         by_tool = m.role == "tool"
         said.append(
             Message(
@@ -119,15 +98,6 @@ def _messages(entry: Entry, messages: Sequence[VaultMessage]) -> list[Message]:
 
 def _given(**values: str | None) -> Mapping[str, str]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _moment(timestamp: str | None) -> datetime | None:
-    """None also for what is a time in RFC 3339 and none here, such as a leap second, or cannot be meant."""
-    try:
-        read = datetime.fromisoformat((timestamp or "").upper())
-    except ValueError:
-        return None
-    return sane(read) if read.tzinfo is not None else None
 
 
 def _id(*names: str) -> str:

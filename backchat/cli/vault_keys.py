@@ -33,13 +33,21 @@ def show(server: Server) -> None:
 
 
 @key.command()
+@click.option(
+    "--abandon",
+    is_flag=True,
+    help="Also if only the recovery key before opens a part of the vault: that part stays closed for good.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @server_options
-def recovery(server: Server) -> None:
+def recovery(server: Server, abandon: bool, yes: bool) -> None:
     """Make a recovery key and print it, once and alone on standard output.
 
     Keep it where no API key is: it opens the vault when all API keys are lost. The one before is good no more.
     """
-    click.echo(server.run(VaultClient.make_recovery_key))
+    if abandon:
+        _sure("Give up what only the recovery key before opens?", yes)
+    click.echo(server.run(lambda client: client.make_recovery_key(abandon=abandon)))
 
 
 @key.command()
@@ -57,15 +65,19 @@ def recover(server: Server) -> None:
 @click.option(
     "--abandon",
     is_flag=True,
-    help="Also if nobody has the vault key any more: what is sealed under it stays closed for good.",
+    help="Also if no API key is left that has the vault key: what is sealed under it stays closed, unless there is a"
+    " recovery key, which may still open it (see recover).",
 )
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @server_options
-def rotate(server: Server, abandon: bool) -> None:
+def rotate(server: Server, abandon: bool, yes: bool) -> None:
     """Make a new vault key for what is pushed from now on, and print its id.
 
     All API keys get it, and what was pushed before opens as it did: do this when an API key that was revoked may be
     known to others, for they may have kept the vault key.
     """
+    if abandon:
+        _sure("Abandon the vault key if no API key has it? Only a recovery key opens then what is under it.", yes)
     click.echo(server.run(lambda client: client.rotate_key(abandon=abandon)))
 
 
@@ -127,14 +139,24 @@ def tokens(server: Server) -> None:
 
 @key.command()
 @click.argument("id")
+@click.option("--abandon", is_flag=True, help="Also if nobody can open the vault then, or a part of it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @server_options
-def revoke(server: Server, id: str) -> None:
+def revoke(server: Server, id: str, abandon: bool, yes: bool) -> None:
     """End the API key with this ID (see tokens) for good, from the next request on.
 
     If others may know it, rotate the vault key as well.
     """
-    server.run(lambda client: client.revoke_token(id))
+    if abandon:
+        _sure("Revoke it also if nobody can open the vault then, or a part of it?", yes)
+    server.run(lambda client: client.revoke_token(id, abandon=abandon))
     click.echo(f"revoked {id}")
+
+
+def _sure(question: str, yes: bool) -> None:
+    """Ask on a terminal, unless ``yes``. Raises Abort."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)
 
 
 def _recovery_key() -> str:

@@ -16,15 +16,17 @@ from rich.console import Console
 from rich.status import Status
 
 from backchat.cli.harmless import one_line
+from backchat.cli.private_files import private_file
 from backchat.cli.tables import minute, show
 from backchat.cli.vault import Server, reason, server_options
-from backchat.cli.vault_files import body, file_name, put, written
+from backchat.cli.vault_files import body, file_name, written
 from backchat.client.vault import Entry, VaultClient, VaultError
 from backchat.domain.vault import VaultMessage
 from backchat.sealing.failures import CannotOpen
 
 STDOUT = "-"
 COLUMNS = ("Entry", "Platform", "Chat", "Title", "Category", "Tags", "Changed", "Messages", "Version")
+CROPPED = ("Platform", "Chat", "Title", "Category", "Tags")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,9 @@ def pull(
 ) -> None:
     """List the chats in the vault, last changed first, or open them into files. Times are in UTC.
 
+    The list on a terminal shows only the beginning of what is too long for it, but the number of the entry always: the
+    other commands take it with --entry.
+
     With --out DIR each chat is a file, which only its owner can read and which is replaced when it is pulled again.
     backchat vault push brings it back as the same chat; backchat import makes a conversation of it. With --out - each
     is a line on standard output, as POST /api/v1/push takes it.
@@ -78,13 +83,20 @@ def pull(
     """
     wanted = Wanted(platform=platform, category=category, search=search, tags=tags, chat=chat, limit=limit)
     if out is None:
-        show(COLUMNS, server.run(lambda client: _listed(client, wanted)), numbers=2)
+        found = server.run(lambda client: _listed(client, wanted))
+        show(COLUMNS, found, numbers=2, cropped=CROPPED)
+        if found and sys.stdout.isatty():
+            click.echo(f"the versions of the first: backchat vault log --entry {found[0][0]}", err=True)
         return
-    target = Standard() if out == STDOUT else Directory(Path(out))
-    opened, failed = server.run(lambda client: _opened(client, wanted, target))
-    what = "1 chat" if opened == 1 else f"{opened} chats"
-    click.echo(f"pulled {what} to {target}", err=True)
-    if failed:
+    pulling = Pulling(Standard() if out == STDOUT else Directory(Path(out)))
+    try:
+        server.run(lambda client: pulling.pull(client, wanted))
+    except (KeyboardInterrupt, click.ClickException):
+        if pulling.opened:
+            pulling.tell()
+        raise
+    pulling.tell()
+    if pulling.failed:
         sys.exit(1)
 
 
@@ -130,43 +142,51 @@ class Directory:
         """Raises ClickException if that is not possible."""
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            put(self._path / file_name(entry), written(entry, messages))
+            with private_file(self._path / file_name(entry)) as sink:
+                sink.write(written(entry, messages))
         except OSError as error:
             raise click.ClickException(f"{self._path} cannot be written: {error.strerror}") from error
 
 
-async def _opened(client: VaultClient, wanted: Wanted, target: Standard | Directory) -> tuple[int, int]:
-    """How many were opened, and how many could not be."""
-    opened = failed = 0
-    closed: dict[str | None, VaultError] = {}  # by the vault keys that this API key has not
-    with _status() as status:
-        async with aclosing(wanted.of(client)) as entries:
-            async for entry in entries:
-                try:
-                    messages = await _messages(client, entry, closed)
-                except (CannotOpen, VaultError) as error:
-                    if isinstance(error, VaultError) and entry.key not in closed:
-                        raise
-                    failed += 1
-                    line = f"entry {entry.id} ({one_line(entry.title)}): {reason(error)}"
-                    status.console.out(line, highlight=False)
-                    continue
-                await asyncio.to_thread(target.write, entry, messages)
-                opened += 1
-                status.update(f"{opened} chats")
-    return opened, failed
+class Pulling:
+    """How many were ``opened``, and how many could not be, so far."""
 
+    def __init__(self, target: Standard | Directory) -> None:
+        self.opened = self.failed = 0
+        self._target = target
+        self._closed: dict[str | None, VaultError] = {}  # by the vault keys that this API key has not
 
-async def _messages(client: VaultClient, entry: Entry, closed: dict[str | None, VaultError]) -> list[VaultMessage]:
-    """Asks for each key once. Raises what ``VaultClient.open`` does."""
-    if (refusal := closed.get(entry.key)) is not None:
-        raise refusal
-    try:
-        return await client.open(entry)
-    except VaultError as error:
-        if error.status == 403:
-            closed[entry.key] = error
-        raise
+    def tell(self) -> None:
+        what = "1 chat" if self.opened == 1 else f"{self.opened} chats"
+        click.echo(f"pulled {what} to {self._target}", err=True)
+
+    async def pull(self, client: VaultClient, wanted: Wanted) -> None:
+        with _status() as status:
+            async with aclosing(wanted.of(client)) as entries:
+                async for entry in entries:
+                    try:
+                        messages = await self._messages(client, entry)
+                    except (CannotOpen, VaultError) as error:
+                        if isinstance(error, VaultError) and entry.key not in self._closed:
+                            raise
+                        self.failed += 1
+                        line = f"entry {entry.id} ({one_line(entry.title)}): {reason(error)}"
+                        status.console.out(line, highlight=False)
+                        continue
+                    await asyncio.to_thread(self._target.write, entry, messages)
+                    self.opened += 1
+                    status.update(f"{self.opened} chats")
+
+    async def _messages(self, client: VaultClient, entry: Entry) -> list[VaultMessage]:
+        """Asks for each key once. Raises what ``VaultClient.open`` does."""
+        if (refusal := self._closed.get(entry.key)) is not None:
+            raise refusal
+        try:
+            return await client.open(entry)
+        except VaultError as error:
+            if error.status == 403:
+                self._closed[entry.key] = error
+            raise
 
 
 def _status() -> Status:

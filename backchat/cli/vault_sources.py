@@ -14,14 +14,12 @@ from typing import Any, BinaryIO
 from backchat.cli.vault_bodies import MARK, VaultBodies
 from backchat.cli.vault_messages import active_path, messages_of
 from backchat.domain.limits import ImportLimits
-from backchat.domain.vault import VaultMessage
+from backchat.domain.vault import TAG_MAX, TAGS_MAX, TITLE_MAX, VaultMessage
 from backchat.errors import InvalidInput
 from backchat.ports.importing import Importer, SourceConversation, SourceMessage, Unreadable
 from backchat.services.import_files import Meter, entries
 from backchat.services.storable import whole
 
-TITLE_MAX, TAG_MAX, TAGS_MAX = 500, 64, 32
-"""Characters, characters and how many the vault takes. What another product has more of is cut, or left out."""
 NO_LIMITS = ImportLimits(max_size=sys.maxsize, max_conversation=sys.maxsize)
 
 
@@ -50,9 +48,10 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """A conversation to be pushed. ``label`` is for people; ``details`` are those that are given."""
+    """A conversation to be pushed. ``label`` and ``source`` are for people; ``details`` are those that are given."""
 
     label: str
+    source: str
     chat: str
     messages: Sequence[VaultMessage] = field(repr=False)
     platform: str | None
@@ -62,9 +61,10 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What is not pushed, and why. ``failed``: it should have been."""
+    """What is not pushed, and why; ``label`` is empty if it is the source. ``failed``: it should have been."""
 
     label: str
+    source: str
     reason: str
     failed: bool = True
 
@@ -98,43 +98,65 @@ class Source:
 
     def read(self, importers: Sequence[Importer], wish: Wish, now: datetime) -> Iterator[Outgoing | Passed]:
         """Everything that is in it; blocks. What cannot be read is told at its place, and never raised."""
-        own = VaultBodies()
+        own, empty = VaultBodies(), True
         try:
             with self._opened() as file:
+                if not file.read(1):
+                    raise InvalidInput("is empty")
                 for entry in entries(file, [own, *importers], self.meter):
+                    empty = False
                     if isinstance(entry.found, Unreadable):
-                        yield Passed(entry.found.title or self.name, entry.found.reason)
+                        yield Passed(entry.found.title or "", self.name, entry.found.reason)
                     else:
                         platform = None if entry.importer in (own, None) else entry.importer.name
-                        yield _outgoing(entry.found, platform, wish, now)
+                        yield self._outgoing(entry.found, platform, wish, now)
+            if empty:
+                yield Passed("", self.name, "has no conversations in it")
         except InvalidInput as error:
-            yield Passed(self.name, str(error))
+            yield Passed("", self.name, str(error))
+        except IsADirectoryError:
+            yield Passed("", self.name, "is a directory without .json files")
         except OSError as error:
-            yield Passed(self.name, f"cannot be read: {error.strerror}")
+            yield Passed("", self.name, f"cannot be read: {error.strerror}")
+
+    def _outgoing(
+        self, source: SourceConversation, product: str | None, wish: Wish, now: datetime
+    ) -> Outgoing | Passed:
+        known = _known(source)
+        mark: Mapping[str, Any] = {"platform": product} if known is None else known
+        chat = wish.chat if wish.chat is not None else mark.get("chatId") or source.id
+        label = wish.title or source.title or chat or "untitled"
+        path = active_path(source, now)
+        messages = messages_of(path, from_vault=known is not None)
+        if not messages:
+            return Passed(label, self.name, "has no messages", failed=False)
+        if chat is None:
+            return Passed(label, self.name, "has no id of its own: push it alone, with --chat")
+        given = (source.title or "", source.tags) if known is not None else _fitting(source.title or "", source.tags)
+        details = {"title": given[0], "tags": list(given[1]), "model": _model(source, path)}
+        details = {name: value for name, value in details.items() if value} | _told(mark)
+        return Outgoing(
+            label=label,
+            source=self.name,
+            chat=whole(chat),
+            messages=messages,
+            platform=wish.platform if wish.platform is not None else mark.get("platform"),
+            base=wish.base if wish.base is not None else mark.get("baseVersion"),
+            details=details | _wished(wish, details),
+        )
 
 
-def _outgoing(source: SourceConversation, product: str | None, wish: Wish, now: datetime) -> Outgoing | Passed:
-    known = _known(source)
-    mark: Mapping[str, Any] = {"platform": product} if known is None else known
-    label = source.title or mark.get("chatId") or source.id or "untitled"
-    path = active_path(source, now)
-    messages = messages_of(path, from_vault=known is not None)
-    if not messages:
-        return Passed(label, "has no messages", failed=False)
-    chat = wish.chat if wish.chat is not None else mark.get("chatId") or source.id
-    if chat is None:
-        return Passed(label, "has no id of its own: push it alone, with --chat")
-    given = (source.title or "", source.tags) if known is not None else _fitting(source.title or "", source.tags)
-    details = {"title": given[0], "tags": list(given[1]), "model": _model(source, path)}
-    details = {name: value for name, value in details.items() if value} | _told(mark)
-    return Outgoing(
-        label=label,
-        chat=whole(chat),
-        messages=messages,
-        platform=wish.platform if wish.platform is not None else mark.get("platform"),
-        base=wish.base if wish.base is not None else mark.get("baseVersion"),
-        details=details | _wished(wish, details),
-    )
+def sources_at(path: str) -> list[Source]:
+    """The file, or those of a directory, such as ``pull --out`` writes; itself if it has none, which reading it says.
+
+    Raises OSError.
+    """
+    inside = sorted([each.name for each in os.scandir(path) if _is_json(each)]) if os.path.isdir(path) else []
+    return [Source(os.path.join(path, name)) for name in inside] or [Source(path)]
+
+
+def _is_json(each: os.DirEntry[str]) -> bool:
+    return each.name.lower().endswith(".json") and not each.name.startswith(".") and each.is_file()
 
 
 def _known(source: SourceConversation) -> Mapping[str, Any] | None:
@@ -162,6 +184,7 @@ def _wished(wish: Wish, details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fitting(title: str, tags: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """What another product has more of than the vault takes is cut, or left out."""
     title = " ".join(whole(title).replace("\0", " ").split())
     if len(title) > TITLE_MAX:
         title = f"{title[: TITLE_MAX - 1]}\N{HORIZONTAL ELLIPSIS}"

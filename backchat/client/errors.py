@@ -12,7 +12,8 @@ class VaultError(Exception):
 
     status     of the answer, 0 if there was none
     code       as the contract names it; ``unreachable``; ``not_a_vault`` for an answer that is not one of a vault;
-               ``no_key`` if there is no key to seal or open with; ``no_platform``
+               ``too_large`` for one that is larger than any; ``no_key`` if there is no key to seal or open with;
+               ``no_platform``
     fields     what does not fit, by field
     version    the current one, of a conflict
     uncertain  the request may have been carried out all the same: a try of it was sent, and had no answer

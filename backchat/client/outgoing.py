@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import get_args
+from typing import Any
 
-from backchat.client.errors import VaultError, unfit
+from backchat.client.errors import unfit
 from backchat.domain.times import stamp
-from backchat.domain.vault import VaultMessage, VaultRole
+from backchat.domain.vault import MESSAGES_MAX, PLATFORM_MAX, ROLES, VaultMessage
+from backchat.sealing.binary import to_text
+from backchat.sealing.content import canonical, hash_of, seal
+from backchat.sealing.keys import VaultKey
 from backchat.sealing.timestamps import is_timestamp
-
-MESSAGES_MAX = 10_000
-CHAT_MAX = 255
-PLATFORM_MAX = 64
-_ROLES = get_args(VaultRole)
 
 
 def checked_messages(messages: Sequence[VaultMessage]) -> Sequence[VaultMessage]:
@@ -22,8 +20,8 @@ def checked_messages(messages: Sequence[VaultMessage]) -> Sequence[VaultMessage]
     if not 1 <= len(messages) <= MESSAGES_MAX:
         raise unfit("messages", f"there must be 1 to {MESSAGES_MAX} of them")
     for n, message in enumerate(messages):
-        if message.role not in _ROLES:
-            raise unfit(f"messages.{n}.role", f"must be one of {', '.join(_ROLES)}")
+        if message.role not in ROLES:
+            raise unfit(f"messages.{n}.role", f"must be one of {', '.join(ROLES)}")
         checked_text(message.content, f"messages.{n}.content")
         if message.timestamp is not None and not (
             isinstance(message.timestamp, str) and is_timestamp(message.timestamp)
@@ -45,7 +43,35 @@ def checked_text(text: str, field: str, most: int | None = None) -> str:
     return text
 
 
+def checked_platform(text: str) -> str:
+    """In its stored form, in small letters, which is the one that has a length."""
+    return checked_text(checked_text(text, "platform").lower(), "platform", PLATFORM_MAX)
+
+
 def checked_moment(moment: datetime, field: str) -> str:
     if moment.tzinfo is None:
-        raise VaultError(f"{field}: must be a time with a time zone", code="validation_error")
-    return stamp(moment)
+        raise unfit(field, "must be a time with a time zone")
+    try:
+        return stamp(moment)
+    except OverflowError:
+        raise unfit(field, "must be a time that is in the years 1 to 9999 in UTC as well") from None
+
+
+def content_hash(messages: Sequence[VaultMessage], key: VaultKey) -> str:
+    """Takes its time: runs in a thread."""
+    return hash_of(canonical(messages), key)
+
+
+def sealed_push(messages: Sequence[VaultMessage], key: VaultKey, platform: str, chat: str) -> dict[str, Any]:
+    """The body of a push without details. Takes its time: runs in a thread."""
+    plaintext = canonical(messages)
+    sealed = seal(plaintext, key, platform, chat)
+    return {
+        "chatId": chat,
+        "platform": platform,
+        "encryptedContent": to_text(sealed.data),
+        "iv": to_text(sealed.iv),
+        "messageCount": len(messages),
+        "contentHash": hash_of(plaintext, key),
+        "keyId": key.id,
+    }

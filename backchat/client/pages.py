@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
+from backchat.client.errors import VaultError
 from backchat.client.shapes import Entry
 
 SIZE_MIN, SIZE_FIRST, SIZE_MAX = 2, 20, 100
@@ -65,7 +66,14 @@ class _Walk:
         self.requests = 0
 
     async def _page(self, start: int) -> Page:
-        page = await self._fetch(start, self._size)
+        """One that is too large is asked for again, with as few entries as may be."""
+        try:
+            page = await self._fetch(start, self._size)
+        except VaultError as error:
+            if error.code != "too_large" or self._size <= SIZE_MIN:
+                raise
+            self._size = SIZE_MIN
+            page = await self._fetch(start, self._size)
         self.requests += 1
         return page
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,7 @@ from backchat.sealing.keys import KDF_NAME, KEK_INFO, Wrap, is_key_id
 from backchat.sealing.tokens import Use, parse
 
 T = TypeVar("T")
+TOKEN_ID = re.compile("[A-Za-z0-9-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +137,7 @@ def result(d: Mapping[str, Any]) -> Result:
 
 def token(d: Mapping[str, Any]) -> Token:
     return Token(
-        id=_text(d, "id"),
+        id=_token_id(d),
         name=_text(d, "name"),
         platform=_text_or_none(d, "platform"),
         scopes=_texts(d, "scopes"),
@@ -165,6 +167,14 @@ def key_id(d: Mapping[str, Any]) -> str:
     return found
 
 
+def known_keys(d: Mapping[str, Any]) -> list[str]:
+    """The ids of the vault keys that the token has, oldest first."""
+    found = [_text(key, "id") for key in _objects(d, "keys")]
+    if not all(map(is_key_id, found)):
+        raise _Unfit("id")
+    return found
+
+
 def text(name: str) -> Callable[[Mapping[str, Any]], str]:
     """The shape of an answer of which one text is of interest."""
     return lambda d: _text(d, name)
@@ -184,6 +194,13 @@ def secret(name: str, use: Use) -> Callable[[Mapping[str, Any]], str]:
 
 def _key_or_none(d: Mapping[str, Any]) -> str | None:
     return None if d.get("keyId") is None else key_id(d)
+
+
+def _token_id(d: Mapping[str, Any]) -> str:
+    found = _text(d, "id")
+    if TOKEN_ID.fullmatch(found) is None:
+        raise _Unfit("id")
+    return found
 
 
 def _sealed(d: Mapping[str, Any]) -> SealedContent:

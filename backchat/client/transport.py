@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from io import BytesIO
 from math import inf
 from typing import Any
 
@@ -32,6 +34,12 @@ _NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TOKEN = re.compile(r"[!-~]+")
 MESSAGE_MAX = 500
+SECRET_MIN = 16
+"""Characters of a token; what is shorter is no secret, and may be a part of any word."""
+_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"}
+"""What OpenSSL calls an answer that is none of TLS, in its different versions."""
+ANSWER_MAX = 64 * 2**20
+"""Bytes of an answer. Two entries of the largest size are less than half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +56,10 @@ class Transport:
     def __init__(self, url: str, token: str) -> None:
         self._url = _address(url)
         if _TOKEN.fullmatch(token) is None:
-            raise VaultError("the token holds blanks, or characters that no token has", code="unauthorized")
+            raise VaultError("the API key holds blanks, or characters that no API key has", code="unauthorized")
         self._token = token
         self._session: ClientSession | None = None
+        self._reached = False
 
     async def open(self) -> None:
         headers = {"Authorization": f"Bearer {self._token}"}
@@ -73,7 +82,8 @@ class Transport:
         """The answer, if it is one of success.
 
         Tried again, a few times within ``WAIT_MAX``, is what has not reached the server or was told to come later
-        (429), and of what is ``repeatable`` also what had no answer, or 502, 503 or 504.
+        (429), and of what is ``repeatable`` also what had no answer, or 502, 503 or 504. As long as no request has
+        ever reached anybody, it is the URL that is wrong: that is told at once.
         """
         if self._session is None:
             raise RuntimeError("a client of the vault is an async context manager: async with VaultClient(...)")
@@ -85,16 +95,19 @@ class Transport:
         headers = {} if payload is None else {"Content-Type": "application/json"}
         waited, uncertain = 0.0, False
         for pause in (*PAUSES, inf):
+            data = None if payload is None else BytesIO(payload)  # sent piece by piece, unlike bytes
             try:
                 async with self._session.request(
-                    method, url, data=payload, headers=headers, allow_redirects=False
+                    method, url, data=data, headers=headers, allow_redirects=False
                 ) as response:
-                    raw = await response.read()
+                    self._reached = True
+                    raw = await self._read(response, uncertain)
             except (_NoAnswer, *_BROKEN) as raised:
                 error = raised.why if isinstance(raised, _NoAnswer) else raised
                 sent = not isinstance(error, _NEVER_SENT)
                 uncertain |= sent
-                again = (repeatable or not sent) and not isinstance(error, aiohttp.ClientSSLError)
+                self._reached |= sent
+                again = (repeatable or not sent) and self._reached and not isinstance(error, aiohttp.ClientSSLError)
                 failure = VaultError(f"cannot reach {self._url}: {reason(error)}", uncertain=uncertain)
                 later = 0.0
             except aiohttp.ClientError:
@@ -115,6 +128,21 @@ class Transport:
                 raise failure from None
             await sleep(wait)
         raise AssertionError("nobody waits for ever")
+
+    async def _read(self, response: ClientResponse, uncertain: bool) -> bytes:
+        """The body. VaultError (``too_large``) as soon as it is more than anything that is asked for can have."""
+        pieces, size = list[bytes](), 0
+        async for piece in response.content.iter_any():
+            size += len(piece)
+            if size > ANSWER_MAX:
+                raise VaultError(
+                    f"the answer of {self._url} is too large: it has more than {ANSWER_MAX} bytes",
+                    status=response.status,
+                    code="too_large",
+                    uncertain=uncertain or response.method != "GET",
+                )
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def _answer(self, status: int, raw: bytes) -> Answer:
         if status == HTTPStatus.NO_CONTENT:
@@ -157,7 +185,9 @@ class Transport:
 
     def _shown(self, text: str) -> str:
         """As it may be shown: short, unable to command a terminal, and without the token, if the server repeats it."""
-        return _CONTROL.sub(" ", text).replace(self._token, "(the token)")[:MESSAGE_MAX]
+        if len(self._token) >= SECRET_MIN:
+            text = text.replace(self._token, "(the API key)")
+        return _CONTROL.sub(" ", text)[:MESSAGE_MAX]
 
 
 class _NoAnswer(Exception):
@@ -185,6 +215,10 @@ def reason(error: BaseException) -> str:
     inner = getattr(error, "os_error", None)
     if inner is None:
         return str(error) or type(error).__name__
+    if isinstance(inner, ssl.SSLError):  # its numbers are OpenSSL's own
+        if inner.reason in _NO_TLS:
+            return "the server does not speak TLS there: its URL may begin with http://"
+        return f"TLS: {(inner.reason or 'it failed').lower().replace('_', ' ')}"
     # A resolver's numbers are below zero, and asyncio's own words for the others name sockets, not reasons.
     return os.strerror(inner.errno) if inner.errno and inner.errno > 0 else inner.strerror or str(inner)
 
@@ -199,7 +233,7 @@ def _address(text: str) -> URL:
     if not fits:
         raise VaultError("the URL of the server must begin with http:// or https://, and name a host")
     if url.user is not None or url.password is not None or url.raw_query_string or url.raw_fragment:
-        raise VaultError("the URL of the server must have no user, password, query or fragment: give the token apart")
+        raise VaultError("the URL of the server must have no user, password, query or fragment: give the API key apart")
     return url.with_path(url.raw_path.rstrip("/").removesuffix(MOUNT).rstrip("/") + MOUNT, encoded=True)
 
 
@@ -216,7 +250,7 @@ def _in_words(response: ClientResponse) -> str:
     except ValueError:
         words = str(response.status)
     if 300 <= response.status < 400:
-        return f"{words}, a redirect, which is not followed with a token"
+        return f"{words}, a redirect, which is not followed with an API key"
     return words
 
 

@@ -9,7 +9,6 @@ async with VaultClient("https://chat.example.org", token) as vault:
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -18,14 +17,16 @@ from typing import Any, Self
 
 from backchat.client import shapes
 from backchat.client.errors import VaultError, unfit
+from backchat.client.filters import Filter
 from backchat.client.keychain import Keychain
-from backchat.client.outgoing import CHAT_MAX, PLATFORM_MAX, checked_messages, checked_moment, checked_text
+from backchat.client.outgoing import checked_messages, checked_moment, checked_text
 from backchat.client.pages import Page, walk
-from backchat.client.shapes import Entry, Result, Token, Version, read
+from backchat.client.pushing import Pusher
+from backchat.client.reading import Reader
+from backchat.client.shapes import TOKEN_ID, Entry, Result, Token, Version, read
 from backchat.client.transport import Transport
-from backchat.domain.vault import SealedContent, VaultMessage
-from backchat.sealing.binary import to_text
-from backchat.sealing.content import canonical, hash_of, messages_of, open_sealed, seal
+from backchat.domain.vault import CHAT_MAX, VaultMessage
+from backchat.sealing.content import messages_of, open_sealed
 from backchat.sealing.keys import VaultKey
 from backchat.sealing.tokens import parse
 
@@ -33,7 +34,6 @@ __all__ = ["KEEP", "Entry", "Result", "Token", "VaultClient", "VaultError", "Vau
 
 KEEP: Any = object()
 """Of a detail that is not given: it stays as it is in the vault. None clears it."""
-_TOKEN_ID = re.compile("[A-Za-z0-9-]{1,64}")
 
 
 class VaultClient:
@@ -48,6 +48,8 @@ class VaultClient:
         held = parse(token)
         self._transport = Transport(url, token)
         self._keys = Keychain(self._transport, held if held is not None and held.use == "token" else None, key)
+        self._reader = Reader(self._transport)
+        self._pusher = Pusher(self._transport, self._keys, self._reader)
 
     async def __aenter__(self) -> Self:
         await self._transport.open()
@@ -76,57 +78,20 @@ class VaultClient:
         """Seal the messages here and push them. Safe to repeat; ``platform`` is that of the token unless given.
 
         A push whose answer is lost is repeated, and recognised, also with ``base``. ``base`` is the version that the
-        messages were made from, 0 for none: VaultError with the status 409 if there is another one by now.
+        messages were made from, 0 for none: VaultError with the status 409 if there is another one by now. Without it
+        the last push wins, and a repeated one may come after somebody else's.
         """
         chat = checked_text(chat, "chatId", CHAT_MAX)
         messages = list(checked_messages(messages))
-        key = await self._keys.to_seal()
-        platform = await self._platform(platform)
-        hash, sealed = await asyncio.to_thread(_sealed, messages, key, platform, chat)
-        details = {"title": title, "category": category, "topic": topic, "model": model}
-        body: dict[str, Any] = {
-            "chatId": chat,
-            "platform": platform,
-            "encryptedContent": to_text(sealed.data),
-            "iv": to_text(sealed.iv),
-            "messageCount": len(messages),
-            "contentHash": hash,
-            "keyId": key.id,
-            **{name: value for name, value in details.items() if value is not KEEP},
-        }
+        given = {"title": title, "category": category, "topic": topic, "model": model}
+        details: dict[str, Any] = {name: value for name, value in given.items() if value is not KEEP}
         if tags is not KEEP:
-            body["tags"] = None if tags is None else list(tags)
-        if base is not None:
-            body["baseVersion"] = base
-        try:
-            answer = await self._transport.ask("POST", "push", body=body)
-        except VaultError as error:
-            if error.status == 409 and error.uncertain and base is not None:
-                mine = await self._landed(chat, platform, base + 1, hash)
-                if mine is not None:
-                    return mine
-            raise
-        return read(shapes.result, answer.data, "the outcome of a push")
+            details["tags"] = None if tags is None else list(tags)
+        return await self._pusher.push(chat, platform, messages, details, base)
 
     async def key_id(self) -> str:
         """The id of the key that content is sealed under now, which opens here."""
         return (await self._keys.to_seal()).id
-
-    async def _platform(self, given: str | None) -> str:
-        """In its stored form, which is part of what content is sealed for."""
-        found = await self._keys.platform() if given is None else given
-        if found is None:
-            raise VaultError("name the platform: the credential belongs to none", code="no_platform")
-        return checked_text(found, "platform", PLATFORM_MAX).lower()
-
-    async def _landed(self, chat: str, platform: str, number: int, hash: str) -> Result | None:
-        """The outcome of a push that was carried out unheard, if the version that it made is there."""
-        page = await self._page([("chatId", chat), ("platform", platform)], 0, 1)
-        for entry in page.entries:
-            for version in await self.versions(entry.id):
-                if (version.number, version.content_hash) == (number, hash):
-                    return Result(entry.id, number, True, f"stored as version {number} by an earlier try")
-        return None
 
     async def pull(
         self,
@@ -142,21 +107,13 @@ class VaultClient:
 
         What changes between two pages is neither left out nor there twice; it may be out of order.
         """
-        filters = {"platform": platform, "category": category, "search": search, "chatId": chat}
-        query = [(name, value) for name, value in filters.items() if value is not None]
-        query += [("tag", tag) for tag in tags]
-        for name, value in query:
-            checked_text(value, name)
+        wanted = Filter(platform=platform, category=category, search=search, tags=tags, chat=chat)
 
         async def fetch(offset: int, size: int) -> Page:
-            return await self._page(query, offset, size)
+            return await self._reader.page(wanted, offset, size)
 
         async for entry in walk(fetch, limit):
             yield entry
-
-    async def _page(self, query: Sequence[tuple[str, str]], offset: int, size: int) -> Page:
-        answer = await self._transport.ask("GET", "pull", query=[*query, ("offset", str(offset)), ("limit", str(size))])
-        return Page(*read(shapes.entries, answer.data, "a list of entries"), answer.size)
 
     async def open(self, entry: Entry) -> list[VaultMessage]:
         """The messages of an entry. Raises CannotOpen, which says why."""
@@ -164,26 +121,18 @@ class VaultClient:
         return await asyncio.to_thread(_opened, entry, key)
 
     async def entry(self, id: int) -> Entry:
-        answer = await self._transport.ask("GET", f"entries/{id:d}")
-        entry = read(shapes.entry, answer.data, "an entry")
-        if entry.id != id:
-            raise VaultError("the server answers with another entry than it was asked for", code="not_a_vault")
-        return entry
+        return await self._reader.entry(id)
 
     async def versions(self, id: int) -> list[Version]:
         """Oldest first."""
-        answer = await self._transport.ask("GET", f"entries/{id:d}/versions")
-        return sorted(read(shapes.versions, answer.data, "a list of versions"), key=lambda version: version.number)
+        return await self._reader.versions(id)
 
     async def version(self, id: int, number: int) -> Entry:
         """The entry with the content of that version, which may be under an older key; ``updated_at`` is its time.
 
         Title, tags and the other details have no versions.
         """
-        answer = await self._transport.ask("GET", f"entries/{id:d}/versions/{number:d}")
-        version, key, sealed = read(shapes.version_content, answer.data, "a version")
-        if version.number != number:
-            raise VaultError("the server answers with another version than it was asked for", code="not_a_vault")
+        version, key, sealed = await self._reader.version(id, number)
         return replace(
             await self.entry(id),
             version=version.number,
@@ -198,9 +147,9 @@ class VaultClient:
         """The entry with all its versions."""
         await self._gone(f"entries/{id:d}")
 
-    async def _gone(self, path: str) -> None:
+    async def _gone(self, path: str, query: Sequence[tuple[str, str]] = ()) -> None:
         try:
-            await self._transport.ask("DELETE", path)
+            await self._transport.ask("DELETE", path, query=query)
         except VaultError as error:
             # An earlier try has deleted it.
             if error.code != "not_found" or not error.uncertain:
@@ -234,12 +183,15 @@ class VaultClient:
             self._keys.forget_current()
         return read(shapes.key_id, answer.data, "a new vault key")
 
-    async def make_recovery_key(self) -> str:
+    async def make_recovery_key(self, *, abandon: bool = False) -> str:
         """One in place of the one before, for all keys. Nobody can show it again.
 
-        Not repeated if the answer is lost: the recovery key before may not be good any more then. Make another.
+        ``abandon``: also if only the one before opens some of them; what is under those then stays closed for good. Not
+        repeated if the answer is lost: the recovery key before may not be good any more then. Make another.
         """
-        answer = await self._transport.ask("POST", "vault/recovery", repeatable=False)
+        answer = await self._transport.ask(
+            "POST", "vault/recovery", body={"abandon": True} if abandon else {}, repeatable=False
+        )
         return read(shapes.secret("recoveryKey", "recovery"), answer.data, "a recovery key")
 
     async def recover(self, recovery_key: str) -> str:
@@ -283,17 +235,14 @@ class VaultClient:
         answer = await self._transport.ask("GET", "vault/tokens")
         return read(shapes.tokens, answer.data, "a list of tokens")
 
-    async def revoke_token(self, id: str) -> None:
-        """End an API key. Its owner may have kept the vault key: ``rotate_key`` keeps new content from it."""
-        if _TOKEN_ID.fullmatch(id) is None:
+    async def revoke_token(self, id: str, *, abandon: bool = False) -> None:
+        """End an API key. Its owner may have kept the vault key: ``rotate_key`` keeps new content from it.
+
+        ``abandon``: also if nobody could open the vault any more, or a part of it.
+        """
+        if TOKEN_ID.fullmatch(id) is None:
             raise unfit("tokenId", "must have 1 to 64 letters, digits and -, as the list of tokens shows it")
-        await self._gone(f"vault/tokens/{id}")
-
-
-def _sealed(messages: Sequence[VaultMessage], key: VaultKey, platform: str, chat: str) -> tuple[str, SealedContent]:
-    """The hash of the messages, and themselves."""
-    plaintext = canonical(messages)
-    return hash_of(plaintext, key), seal(plaintext, key, platform, chat)
+        await self._gone(f"vault/tokens/{id}", [("abandon", "true")] if abandon else [])
 
 
 def _opened(entry: Entry, key: VaultKey) -> list[VaultMessage]:

@@ -54,3 +54,7 @@ class ApiKey:
     expires_at: datetime | None
     revoked_at: datetime | None = None
     version: int = 0
+
+    def is_live(self, now: datetime) -> bool:
+        """Whether it is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)

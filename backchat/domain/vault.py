@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 VaultRole = Literal["user", "assistant", "system", "tool"]
+ROLES: tuple[VaultRole, ...] = get_args(VaultRole)
+MESSAGES_MAX = 10_000
+"""How many a push has at most; it has one at least."""
+CHAT_MAX, PLATFORM_MAX, TITLE_MAX, CATEGORY_MAX, TOPIC_MAX, MODEL_MAX, TAG_MAX = 255, 64, 500, 64, 200, 128, 64
+"""Characters that each has at most (contract, 3)."""
+TAGS_MAX = 32
+"""How many an entry has at most."""
+UNTITLED = "Untitled"
+"""What an entry without a title is called (contract, 3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +29,28 @@ class VaultMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownKey:
+    """A vault key that somebody has, without the key. ``current``: what is pushed now is sealed under it."""
+
+    id: str
+    created_at: datetime
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SealedContent:
     """Content under AES-256-GCM: ``iv`` of 12 bytes, and ``data`` with the tag of 16 bytes at its end."""
 
     iv: bytes = field(repr=False)
     data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedText:
+    """The same in base64, as it is stored and as it is sent: what is only passed on need not be bytes in between."""
+
+    iv: str = field(repr=False)
+    data: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from backchat.domain.vault import SealedContent, VaultMessage
+from backchat.domain.vault import ROLES, SealedContent, VaultMessage
 from backchat.sealing.failures import Altered, Swapped, Truncated, WrongKey
 from backchat.sealing.keys import IV_BYTES, TAG_BYTES, VaultKey, derived
 
@@ -55,7 +55,7 @@ def messages_of(plaintext: bytes) -> list[VaultMessage]:
 
 def _message(m: Any) -> VaultMessage:
     role, content, timestamp = m["role"], m["content"], m.get("timestamp")
-    if role not in ("user", "assistant", "system", "tool") or not isinstance(content, str):
+    if role not in ROLES or not isinstance(content, str):
         raise TypeError
     if timestamp is not None and not isinstance(timestamp, str):
         raise TypeError

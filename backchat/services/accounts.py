@@ -10,18 +10,20 @@ from typing import Any, Literal
 
 from backchat.domain.identity import ApiKey, Identity, User
 from backchat.domain.times import moment, stamp
-from backchat.errors import Conflict, InvalidInput, NotFound, StaleWrite
+from backchat.errors import Conflict, Forbidden, InvalidInput, NotFound, StaleWrite
 from backchat.ports.storage import Change, Purge, Put, Query, Record, RecordStore, Require
 from backchat.sealing.tokens import Secret, new_secret
 from backchat.services.account_records import folded, key_doc, key_of, unclaimed_doc, user_doc, user_of
 from backchat.services.belongings import forget
 from backchat.services.issuing import label, made_key
+from backchat.services.keyless import ENDED
 from backchat.services.keyrings import Reach, joining, keyring, leaving, may_hold, reach
 from backchat.services.paging import all_found
 from backchat.services.passwords import Passwords
 from backchat.services.retrying import retrying
 from backchat.services.session_records import SESSION
 from backchat.services.storable import askable
+from backchat.services.vault_records import ENTRY
 
 EMAIL_MAX = 254
 PAGE = 200
@@ -204,19 +206,20 @@ class Accounts:
         scopes: Sequence[str] = (),
         expires: datetime | None = None,
         giver: Secret | None = None,
+        issuer: str | None = None,
     ) -> tuple[ApiKey, str]:
         """Create a key; the second value, ``bsk_<id>_<secret>``, exists nowhere else and cannot be had again.
 
         ``scopes`` limits the key (see ``Identity``); ``expires`` is an aware time in the future; ``giver`` is a token
-        or the recovery key of the user, whose vault keys it gets (see ``keyrings.joining``). A user that tokens name,
-        whom nobody created (version 0), gets an account by it. Raises InvalidInput, Forbidden if ``giver`` has nothing
-        to give, and NotFound if the account has been deleted.
+        or the recovery key of the user, whose vault keys it gets (see ``keyrings.joining``); ``issuer`` is the id of
+        the key that it is issued with. Raises InvalidInput, Forbidden if ``giver`` has nothing to give or ``issuer``
+        has ended, and NotFound if there is no such account, any more.
         """
 
         async def attempt() -> tuple[ApiKey, str]:
             now, token = self._now(), new_secret("token", self._new_id().replace("-", ""))
             key = made_key(user, name, token, now, platform=platform, scopes=scopes, expires=expires)
-            changes: list[Change] = [await self._account(user, now), Put("api_key", key.id, key_doc(key), 0)]
+            changes = [*await self._standing(user, issuer), Put("api_key", key.id, key_doc(key), 0)]
             if may_hold(key.scopes):
                 changes += await joining(self._store, user.id, token, key.expires_at, now, giver)
             await self._store.apply(changes)
@@ -224,13 +227,25 @@ class Accounts:
 
         return await retrying(attempt)
 
-    async def _account(self, user: User, now: datetime) -> Change:
-        """What a key hangs on: without it, a deletion of the user at the same time would leave the key behind."""
-        if await self.user(user.id) is not None:
-            return Require("user", user.id)
-        if user.version:
+    async def _standing(self, user: User, issuer: str | None) -> list[Change]:
+        """What a new key hangs on: of a deletion of its user, or a revocation of its issuer, at the same time it would
+        be left.
+        """
+        live = await self.live_key(issuer) if issuer is not None else None
+        if issuer is not None and live is None:
+            raise Forbidden(ENDED)
+        if await self.user(user.id) is None:
             raise NotFound("user not found")
-        return Put("user", user.id, unclaimed_doc(Identity(user=user.id, name=user.name), now), 0)
+        return [Require("user", user.id), *([live[1]] if live is not None else [])]
+
+    async def live_key(self, id: str) -> tuple[ApiKey, Change] | None:
+        """A key that has not ended; and, for a batch that hangs on that, its record, to be stored again as it is: of
+        that batch, and one that revokes or deletes the key at the same time, one is stale.
+        """
+        key = await self.api_key(id)
+        if key is None or not key.is_live(self._now()):
+            return None
+        return key, Put("api_key", key.id, key_doc(key), key.version)
 
     async def api_key(self, id: str) -> ApiKey | None:
         record = await self._store.get("api_key", id)
@@ -242,10 +257,11 @@ class Accounts:
         found = await all_found(self._store, Query(kind="api_key", where=where, order=("created",), limit=PAGE))
         return [key_of(r) for r in found]
 
-    async def revoke_key(self, id: str) -> ApiKey:
+    async def revoke_key(self, id: str, *, abandon: bool = True) -> ApiKey:
         """End a key for good, from the next request on; no vault key is left to it.
 
-        Quiet when it is revoked already; NotFound if there is none.
+        Quiet when it is revoked already; NotFound if there is none. Without ``abandon``, Conflict if there is a vault
+        key that nobody could open any more.
         """
 
         async def attempt() -> ApiKey:
@@ -254,8 +270,9 @@ class Accounts:
                 raise NotFound("API key not found")
             if key.revoked_at is not None:
                 return key
-            revoked = replace(key, revoked_at=self._now())
-            left = await leaving(self._store, key.user, id)
+            now = self._now()
+            revoked = replace(key, revoked_at=now)
+            left = await leaving(self._store, key.user, id, now, abandon=abandon)
             await self._store.apply([Put("api_key", id, key_doc(revoked), key.version), *left])
             return replace(revoked, version=key.version + 1)
 
@@ -264,6 +281,10 @@ class Accounts:
     async def vault_reach(self, user: str) -> Mapping[str, Reach]:
         """Who can open each vault key of a user, by the keys' ids."""
         return reach(await keyring(self._store, user), self._now())
+
+    async def has_vault(self, user: str) -> bool:
+        """Whether there is anything in the vault of a user."""
+        return bool(await self._store.find(Query(kind=ENTRY.name, where=(("owner", (user,)),), limit=1)))
 
     async def is_empty(self) -> bool:
         """Whether there is neither a user nor a key."""

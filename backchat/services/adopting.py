@@ -12,21 +12,20 @@ from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention
 from backchat.domain.message import Role, Text
-from backchat.domain.vault import VaultEntry, VaultMessage
-from backchat.errors import InvalidInput, NotFound, StaleWrite
+from backchat.domain.vault import UNTITLED, VaultEntry, VaultMessage
+from backchat.errors import InvalidInput, StaleWrite
 from backchat.ports.importing import SourceConversation, SourceMessage
-from backchat.ports.storage import Put, Query, RecordStore, Require
+from backchat.ports.storage import Put, RecordStore, Require
 from backchat.services.import_building import Origin, built
-from backchat.services.import_trees import STEP, sane
+from backchat.services.import_trees import STEP
 from backchat.services.retrying import retrying
 from backchat.services.tag_records import tag_put
 from backchat.services.tagging import tags_for
-from backchat.services.vault import NUMBERS
-from backchat.services.vault_records import ENTRY, entry_of
+from backchat.services.vault_reading import entry_numbered
+from backchat.services.vault_records import ENTRY
+from backchat.services.vault_times import moment_of
 
 CHANNEL = "vault"
-UNTITLED = "Untitled"
-"""What the vault calls an entry without a title (contract, 3)."""
 
 
 class Adopting:
@@ -49,7 +48,7 @@ class Adopting:
         """
         if not messages:
             raise InvalidInput("a conversation needs at least one message", field="body.messages")
-        entry = await self._entry(who, number)
+        entry = await entry_numbered(self._store, who, number)
         conversation, puts = await asyncio.to_thread(self._made, entry, messages)
 
         async def attempt() -> None:
@@ -57,19 +56,11 @@ class Adopting:
             try:
                 await self._store.apply([Require(ENTRY.name, entry.id), *puts, *map(tag_put, tags)])
             except StaleWrite:
-                await self._entry(who, number)
+                await entry_numbered(self._store, who, number)
                 raise
 
         await retrying(attempt)
         return replace(conversation, version=1)
-
-    async def _entry(self, who: Identity, number: int) -> VaultEntry:
-        """Raises NotFound, also for another's."""
-        where = (("owner", (who.user,)), ("number", (number,)))
-        found = await self._store.find(Query(kind=ENTRY.name, where=where, limit=1)) if number in NUMBERS else []
-        if not found:
-            raise NotFound("entry not found")
-        return entry_of(found[0])
 
     def _made(self, entry: VaultEntry, messages: Sequence[VaultMessage]) -> tuple[Conversation, list[Put]]:
         """The conversation, and what stores it. Runs in a thread: there may be very many messages."""
@@ -107,20 +98,11 @@ def _message(m: VaultMessage, id: str, parent: str | None, model: str | None) ->
         role=role,
         parts=(Text(m.content),),
         parent=parent,
-        created_at=_moment(m.timestamp),
+        created_at=moment_of(m.timestamp),
         model=model if m.role == "assistant" else None,
         metadata={"role": m.role} if m.role != role else {},
         extra={"sender": m.role} if m.role in ("system", "tool") else {},
     )
-
-
-def _moment(timestamp: str | None) -> datetime | None:
-    """None also for what is a time in RFC 3339 and none here, such as a leap second, or cannot be meant."""
-    try:
-        read = datetime.fromisoformat((timestamp or "").upper())
-    except ValueError:
-        return None
-    return sane(read) if read.tzinfo is not None else None
 
 
 def _given(**values: str | None) -> Mapping[str, Any]:

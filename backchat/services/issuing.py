@@ -9,6 +9,7 @@ from datetime import datetime
 
 from backchat.domain.identity import ApiKey, Identity, User
 from backchat.domain.times import moment, stamp
+from backchat.domain.vault import PLATFORM_MAX
 from backchat.errors import Forbidden, InvalidInput
 from backchat.sealing.tokens import Secret
 
@@ -42,11 +43,19 @@ def made_key(
         user_name=user.name,
         name=label(name, "name"),
         digest=hashlib.sha256(token.secret.encode()).hexdigest(),
-        platform=None if platform is None else label(platform, "platform"),
+        platform=None if platform is None else _platform(platform),
         scopes=tuple(dict.fromkeys(scopes)),
         created_at=now,
         expires_at=None if expires is None else moment(stamp(expires)),
     )
+
+
+def _platform(text: str) -> str:
+    """As it is kept; as the vault stores it, in small letters, it has its length. Raises InvalidInput."""
+    text = label(text, "platform")
+    if len(text.lower()) > PLATFORM_MAX:
+        raise InvalidInput(f"must be 1 to {PLATFORM_MAX} characters in small letters", field="platform")
+    return text
 
 
 def label(text: str, field: str) -> str:
@@ -57,17 +66,13 @@ def label(text: str, field: str) -> str:
     return text
 
 
-def is_live(key: ApiKey, now: datetime) -> bool:
-    return key.revoked_at is None and (key.expires_at is None or now < key.expires_at)
-
-
 def scopes_for(who: Identity, own: ApiKey | None, scopes: Sequence[str] | None) -> Sequence[str]:
     """The scopes of a key that the caller issues; None: the caller's, whose key is ``own``. Raises Forbidden."""
     if scopes is None:
         return own.scopes if own is not None else sorted(who.scopes)
     if not _within(scopes, who.scopes):
         raise Forbidden(
-            f"an API token that is limited to {', '.join(sorted(who.scopes))} can issue one that is limited to some of"
+            f"an API key that is limited to {', '.join(sorted(who.scopes))} can issue one that is limited to some of"
             " that",
             field="body.scopes",
         )
@@ -81,7 +86,7 @@ def expiry_for(own: ApiKey | None, expires: datetime | None) -> datetime | None:
         return until if expires is None else expires
     if moment(stamp(expires)) > until:
         raise Forbidden(
-            "an API token that expires can issue one that expires no later than itself", field="body.expiresAt"
+            "an API key that expires can issue one that expires no later than itself", field="body.expiresAt"
         )
     return expires
 

@@ -13,15 +13,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 from backchat.domain.times import moment, stamp
-from backchat.errors import BackchatError, Forbidden, InvalidInput
+from backchat.domain.vault import KnownKey
+from backchat.errors import BackchatError, Conflict, Forbidden, InvalidInput
 from backchat.ports.storage import Change, Put, Record, RecordStore
 from backchat.sealing.binary import from_text, to_text
 from backchat.sealing.failures import CannotOpen
 from backchat.sealing.keys import VaultKey, Wrap, accept, grant, new_key, public_key, unwrap, wrap
 from backchat.sealing.tokens import Secret, Use
+from backchat.services.aside import aside
 from backchat.services.vault_records import KEYRING
 
 SCOPES = ("push", "pull", "vault")
@@ -29,6 +32,14 @@ SCOPES = ("push", "pull", "vault")
 
 Reach = Literal["tokens", "recovery", "nobody"]
 """Who can open a vault key: a token that has not expired; failing that, a recovery key."""
+
+PLACE = 150
+"""Bytes of a holder, a wrap or a grant in a record, roughly."""
+_LAST = (
+    "nobody else has the vault key, or one of them, that this API key has: use the vault once with this one, and your"
+    " others get it, or make a recovery key; revoked with abandon (--abandon), what is under that key stays closed for"
+    " good"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,14 @@ class Keyring:
     holders: Mapping[str, Holder] = field(default_factory=dict)
     keys: Sequence[RingKey] = ()
     version: int = 0
+
+    def key(self, id: str) -> RingKey | None:
+        return next((key for key in self.keys if key.id == id), None)
+
+    @property
+    def size(self) -> int:
+        """In bytes, roughly: what all work on it takes its time by."""
+        return PLACE * (len(self.holders) + sum([len(key.wraps) + len(key.grants) for key in self.keys]))
 
 
 def keyring_put(ring: Keyring) -> Put:
@@ -118,7 +137,21 @@ def may_hold(scopes: Collection[str]) -> bool:
 async def keyring(store: RecordStore, user: str) -> Keyring:
     """The user's ring, an empty one if there is none yet."""
     record = await store.get(KEYRING.name, user)
-    return keyring_of(record) if record is not None else Keyring(owner=user)
+    if record is None:
+        return Keyring(owner=user)
+    places = [len(record.doc["holders"]), *[len(key["wraps"]) + len(key["grants"]) for key in record.doc["keys"]]]
+    return await aside(PLACE * sum(places), partial(keyring_of, record))
+
+
+async def storing(ring: Keyring, now: datetime) -> tuple[Keyring, Put]:
+    """The ring as it is to be stored, without those that have expired; and what stores it."""
+
+    def stored() -> tuple[Keyring, Put]:
+        expired = [id for id, h in ring.holders.items() if h.until is not None and h.until <= now]
+        left = without(ring, expired) if expired else ring
+        return left, keyring_put(left)
+
+    return await aside(ring.size, stored)
 
 
 async def joining(
@@ -131,18 +164,21 @@ async def joining(
     InvalidInput (``body.recoveryKey``) if it is a recovery key.
     """
     ring = with_holder(await keyring(store, user), token, until)
-    if giver is not None:
-        keys = opened(ring, giver)
-        if not keys:
-            raise _gives_nothing(giver)
-        ring = with_wraps(ring, token, keys)
-    elif not ring.keys:
-        ring = with_new_key(ring, token, now)
-    return [keyring_put(ring)]
+
+    def joined() -> Keyring:
+        if giver is not None:
+            keys = opened(ring, giver)
+            if not keys:
+                raise _gives_nothing(giver)
+            return with_wraps(ring, token, keys)
+        return ring if ring.keys else with_new_key(ring, token, now)
+
+    _, put = await storing(await aside(ring.size, joined), now)
+    return [put]
 
 
 def _gives_nothing(giver: Secret) -> BackchatError:
-    return unknown_recovery() if giver.use == "recovery" else Forbidden("this API token has no vault key to give")
+    return unknown_recovery() if giver.use == "recovery" else Forbidden("this API key has no vault key to give")
 
 
 def unknown_recovery() -> InvalidInput:
@@ -150,10 +186,19 @@ def unknown_recovery() -> InvalidInput:
     return InvalidInput("this is not the recovery key of this vault", field="body.recoveryKey")
 
 
-async def leaving(store: RecordStore, user: str, holder: str) -> list[Change]:
-    """What takes all keys from a holder, for the batch that revokes it. Nothing if it holds none."""
+async def leaving(store: RecordStore, user: str, holder: str, now: datetime, *, abandon: bool) -> list[Change]:
+    """What takes all keys from a holder, for the batch that revokes it. Nothing if it holds none.
+
+    Raises Conflict if nobody could open one of them any more, unless to ``abandon`` them is what is wanted.
+    """
     ring = await keyring(store, user)
-    return [keyring_put(without(ring, [holder]))] if holder in ring.holders else []
+    if holder not in ring.holders:
+        return []
+    after = without(ring, [holder])
+    if not abandon and loses(ring, after, now):
+        raise Conflict(_LAST)
+    _, put = await storing(after, now)
+    return [put]
 
 
 def opened(ring: Keyring, holder: Secret) -> dict[str, VaultKey]:
@@ -167,6 +212,11 @@ def opened(ring: Keyring, holder: Secret) -> dict[str, VaultKey]:
         if key is not None:
             found[key.id] = key
     return found
+
+
+def known(ring: Keyring, holder: str) -> list[KnownKey]:
+    """The keys that this holder has, oldest first."""
+    return [KnownKey(key.id, key.created_at, key is ring.keys[-1]) for key in ring.keys if key.has(holder)]
 
 
 def lacking(ring: Keyring, keys: Collection[str]) -> set[str]:
@@ -185,6 +235,12 @@ def reach(ring: Keyring, now: datetime) -> dict[str, Reach]:
         return "recovery" if any(key.has(id) for id in recovery) else "nobody"
 
     return {key.id: of(key) for key in ring.keys}
+
+
+def loses(ring: Keyring, after: Keyring, now: datetime) -> bool:
+    """Whether there is a key that somebody can open, and nobody could when the ring is as it is ``after``."""
+    before = reach(ring, now)
+    return any(who == "nobody" and before[id] != "nobody" for id, who in reach(after, now).items())
 
 
 def with_holder(ring: Keyring, holder: Secret, until: datetime | None) -> Keyring:

@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from backchat.errors import Forbidden
-from backchat.ports.storage import Change, Put, Query, RecordStore
+from backchat.ports.storage import Change, Query, RecordStore
 from backchat.sealing.tokens import Secret
-from backchat.services.account_records import API_KEY, key_doc, key_of
+from backchat.services.account_records import API_KEY, key_of
 from backchat.services.accounts import Accounts
-from backchat.services.issuing import is_live
+from backchat.services.aside import aside
 from backchat.services.keyless import ENDED
 from backchat.services.keyrings import (
     Keyring,
     keyring,
-    keyring_put,
     lacking,
     opened,
+    storing,
     with_grants,
     with_holder,
     with_new_key,
@@ -54,15 +54,15 @@ class Rings:
     async def joined(self, ring: Keyring, token: Secret) -> tuple[Keyring, list[Change]]:
         """The ring with this token among its holders, unless it has ended; and what is to be stored with it.
 
-        Its own record is written again, as it is: of a revocation, or a deletion of the account, at the same time one
-        of both is stale, and no ring is left with a holder that nobody takes away any more.
+        So no ring is left with a holder that nobody takes away any more.
         """
         if token.id in ring.holders:
             return ring, []
-        key = await self.accounts.api_key(token.id)
-        if key is None or not is_live(key, self.now()):
+        live = await self.accounts.live_key(token.id)
+        if live is None:
             return ring, []
-        return with_holder(ring, token, key.expires_at), [Put(API_KEY.name, key.id, key_doc(key), key.version)]
+        key, proof = live
+        return with_holder(ring, token, key.expires_at), [proof]
 
     async def must_join(self, ring: Keyring, token: Secret) -> tuple[Keyring, list[Change]]:
         """The same; raises Forbidden if it has ended."""
@@ -78,14 +78,14 @@ class Rings:
         """
         own = {kept.id for kept in ring.keys if kept.has(giver.id)}
         left = {kept.id for kept in ring.keys if giver.id in kept.grants}
-        waiting = lacking(ring, own)
+        waiting = await aside(ring.size, lambda: lacking(ring, own))
         if not left and not waiting:
             return ring
-        ring = await self.without_ended(ring, waiting)
+        alive = await self.without_ended(ring, waiting)
 
         def share() -> Keyring:
-            keys = opened(ring, giver)
-            return with_grants(with_wraps(ring, giver, {id: keys[id] for id in left if id in keys}), keys)
+            keys = opened(alive, giver)
+            return with_grants(with_wraps(alive, giver, {id: keys[id] for id in left if id in keys}), keys)
 
         return await asyncio.to_thread(share)  # a tenth of a millisecond for each holder and key
 
@@ -96,11 +96,12 @@ class Rings:
             return ring
         found = await self.store.find(Query(kind=API_KEY.name, where=(("id", tokens),), limit=len(tokens)))
         now = self.now()
-        return without(ring, set(tokens) - {record.id for record in found if is_live(key_of(record), now)})
+        return without(ring, set(tokens) - {record.id for record in found if key_of(record).is_live(now)})
 
     async def stored(self, ring: Keyring, after: Keyring, proof: Sequence[Change] = ()) -> Keyring:
         """The ring ``after``, stored in place of ``ring`` if they differ. Raises StaleWrite."""
         if after == ring:
             return ring
-        await self.store.apply([keyring_put(after), *proof])
+        after, put = await storing(after, self.now())
+        await self.store.apply([put, *proof])
         return replace(after, version=after.version + 1)

@@ -12,17 +12,19 @@ from datetime import datetime
 
 from backchat.domain.identity import ApiKey, Identity
 from backchat.domain.times import moment, stamp
-from backchat.errors import Conflict, Forbidden, InvalidInput, NotFound
+from backchat.domain.vault import KnownKey
+from backchat.errors import Conflict, Forbidden, InvalidCredentials, InvalidInput, NotFound
 from backchat.ports.storage import Change, RecordStore
 from backchat.sealing.failures import CannotOpen
 from backchat.sealing.keys import VaultKey, Wrap
 from backchat.sealing.tokens import Secret, new_secret, parse
 from backchat.services.accounts import Accounts
-from backchat.services.issuing import expiry_for, is_live, may_end, scopes_for
-from backchat.services.keyless import ENDED, holding, open_for
+from backchat.services.issuing import expiry_for, may_end, scopes_for
+from backchat.services.keyless import ENDED, NO_ISSUER, ONLY_RECOVERY, holding, open_for
 from backchat.services.keyrings import (
     Keyring,
-    RingKey,
+    known,
+    loses,
     may_hold,
     opened,
     unknown_recovery,
@@ -40,10 +42,14 @@ _FIELDS = {"name": "body.name", "platform": "body.platform", "scopes": "body.sco
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """Who calls, and the API key that they call with; None for whoever has none, as with a JWT or a login."""
+    """Who calls, and the API key that they call with; None for whoever has none, as with a JWT or a login.
+
+    ``ring`` is the keyring as their request found it, or left it.
+    """
 
     who: Identity
     token: Secret | None = field(repr=False)
+    ring: Keyring | None = field(default=None, repr=False)
 
 
 class VaultKeys:
@@ -56,42 +62,48 @@ class VaultKeys:
     def _now(self) -> datetime:
         return moment(stamp(self._clock()))  # as exact as it is stored
 
-    async def attend(self, bearer: Bearer) -> None:
+    async def attend(self, bearer: Bearer) -> Bearer:
         """What every request to the vault begins with.
 
         A token that was left keys has them wrapped under its own secret from now on; to those that wait, and are
         neither revoked nor expired, it leaves those that it has. A token that is no holder yet, and may be, becomes
         one. Writes only if there is something of that to do, reads one record. Quiet for whoever has no token.
+        Returns the bearer for the rest of the request.
         """
         token = bearer.token
         if token is None or not may_hold(bearer.who.scopes):
-            return
+            return bearer
 
-        async def attempt() -> None:
+        async def attempt() -> Keyring:
             ring = await self._rings.of(bearer.who.user)
             after, proof = await self._rings.joined(ring, token)
-            await self._rings.stored(ring, await self._rings.shared(after, token), proof)
+            return await self._rings.stored(ring, await self._rings.shared(after, token), proof)
 
-        await retrying(attempt)
+        return replace(bearer, ring=await retrying(attempt))
 
     async def current(self, bearer: Bearer) -> VaultKey:
         """The key that content is sealed under now; made if the user has none.
 
         Raises Forbidden, which says why, for whoever has no token, or one that waits.
         """
-        token = holding(bearer.token, bearer.who.scopes)
-        ring = await self._rings.with_key(bearer.who.user, token)
+        token, ring = holding(bearer.token, bearer.who.scopes), bearer.ring
+        if ring is None or not ring.keys or not ring.keys[-1].has(token.id):  # it may have it by now
+            ring = await self._rings.with_key(bearer.who.user, token)
         return open_for(token, ring, ring.keys[-1], self._now())
 
     async def find(self, bearer: Bearer, id: str) -> VaultKey | None:
         """One of the keys, an older one perhaps; None if the bearer has no such key, or one that is damaged."""
         if bearer.token is None:
             return None
-        kept = _kept(await self._rings.of(bearer.who.user), id)
+        kept = (await self._rings.of(bearer.who.user)).key(id)
         try:
             return kept.opened(bearer.token) if kept is not None else None
         except CannotOpen:
             return None
+
+    async def keys(self, bearer: Bearer) -> Sequence[KnownKey]:
+        """Those that the bearer's token has, oldest first; none for whoever has no token."""
+        return [] if bearer.token is None else known(await self._rings.of(bearer.who.user), bearer.token.id)
 
     async def wrapped(self, bearer: Bearer, id: str | None = None) -> Wrap:
         """The wrap of the current key, or the one of that id, for the bearer's token. Made if the user has no key.
@@ -104,7 +116,7 @@ class VaultKeys:
             ring = await (
                 self._rings.of(bearer.who.user) if id is not None else self._rings.with_key(bearer.who.user, token)
             )
-            kept = ring.keys[-1] if id is None else _kept(ring, id)
+            kept = ring.keys[-1] if id is None else ring.key(id)
             if kept is None:
                 raise NotFound("vault key not found")
             key = open_for(token, ring, kept, self._now())
@@ -118,7 +130,7 @@ class VaultKeys:
     async def rotate(self, bearer: Bearer, *, abandon: bool = False) -> str:
         """Make a new current key, for all holders, and return its id. Older content stays under its own.
 
-        ``abandon``: also if the bearer's token has no key, as long as no other API token does that could give it to
+        ``abandon``: also if the bearer's token has no key, as long as no other API key does that could give it to
         them: what is under the old keys stays closed, for good unless there is a recovery key. Raises Forbidden like
         ``current``, and Conflict if there are tokens left that have the key that would be abandoned.
         """
@@ -146,15 +158,16 @@ class VaultKeys:
                 raise
             if any(kept.has(id) for id, h in ring.holders.items() if h.use == "token" and id != token.id):
                 raise Conflict(
-                    "other API tokens have the vault key: use one of them with the vault, and this one has it as well,"
+                    "other API keys have the vault key: use one of them with the vault, and this one has it as well,"
                     " or revoke those that are lost"
                 ) from None
 
-    async def make_recovery(self, bearer: Bearer) -> Secret:
+    async def make_recovery(self, bearer: Bearer, *, abandon: bool = False) -> Secret:
         """A recovery key for all keys, in place of the one before. It exists nowhere else and cannot be had again.
 
-        Older keys that the bearer's token has not are left to it by the next token that has them. What only the
-        recovery key before could open stays closed. Raises Forbidden like ``current``.
+        Older keys that the bearer's token has not are left to it by the next token that has them. ``abandon``: also if
+        there are keys that only the recovery key before opens, which has been lost: what is under them stays closed
+        for good. Raises Forbidden like ``current``, and Conflict.
         """
         token = holding(bearer.token, bearer.who.scopes)
 
@@ -164,8 +177,10 @@ class VaultKeys:
             open_for(token, ring, ring.keys[-1], self._now())
             after = without(ring, [id for id, holder in ring.holders.items() if holder.use == "recovery"])
             after = with_holder(after, recovery, None)
-            keys = opened(ring, token)
-            await self._rings.stored(ring, await asyncio.to_thread(with_wraps, after, recovery, keys))
+            after = await asyncio.to_thread(lambda: with_wraps(after, recovery, opened(ring, token)))
+            if not abandon and loses(ring, after, self._now()):
+                raise Conflict(ONLY_RECOVERY)
+            await self._rings.stored(ring, after)
             return recovery
 
         return await retrying(attempt)
@@ -202,15 +217,18 @@ class VaultKeys:
         scopes: Sequence[str] | None = None,
         expires: datetime | None = None,
         recovery: str | None = None,
-    ) -> tuple[ApiKey, str]:
-        """A further API key of the user, which gets the keys that the bearer's token has, or those of a recovery key.
+    ) -> tuple[ApiKey, str, bool]:
+        """A further API key of the user, which gets the keys that the bearer's token has, or those of a recovery key;
+        its text; and whether it has the current vault key.
 
         It may do no more than the bearer, and not for longer: without ``scopes`` and ``expires`` it gets theirs. If
-        the bearer's token waits, or there is none, so does the new one, unless it is the first of all.
-        Raises Forbidden, and InvalidInput (``body.name``, ``body.platform``, ``body.scopes``, ``body.expiresAt``,
-        ``body.recoveryKey``).
+        the bearer's token waits, so does the new one. Whoever has no token needs the recovery key: else what is good
+        for an hour would make one that is good for ever. Raises Forbidden, InvalidCredentials if the account is gone,
+        and InvalidInput (``body.name``, ``body.platform``, ``body.scopes``, ``body.expiresAt``, ``body.recoveryKey``).
         """
         who, own = bearer.who, await self._own(bearer)
+        if own is None and recovery is None:
+            raise Forbidden(NO_ISSUER)
         allowed, until = scopes_for(who, own, scopes), expiry_for(own, expires)
         giver: Secret | None = None
         if recovery is not None:
@@ -218,47 +236,55 @@ class VaultKeys:
         elif bearer.token is not None and may_hold(who.scopes) and may_hold(allowed):
             ring = await self._rings.with_key(who.user, bearer.token)
             giver = bearer.token if await asyncio.to_thread(opened, ring, bearer.token) else None
-        user = (await self._accounts.users_of([who.user]))[who.user]
-        if not user.version:  # whom a JWT names, as it names them
-            user = replace(user, name=who.name or user.name)
+        user = await self._accounts.user(who.user)
+        if user is None:
+            raise InvalidCredentials("this account has been deleted")
         try:
-            return await self._accounts.create_key(
-                user, name, platform=platform, scopes=allowed, expires=until, giver=giver
+            made, text = await self._accounts.create_key(
+                user,
+                name,
+                platform=platform,
+                scopes=allowed,
+                expires=until,
+                giver=giver,
+                issuer=own.id if own is not None else None,
             )
         except InvalidInput as error:
             raise InvalidInput(str(error), field=_FIELDS.get(error.field or "", error.field)) from None
+        return made, text, _has_current(await self._rings.of(who.user), made)
 
     async def tokens(self, bearer: Bearer) -> Sequence[tuple[ApiKey, bool]]:
         """The API keys of the user that are neither revoked nor expired, oldest first, and whether each has the
         current vault key.
         """
         ring, now = await self._rings.of(bearer.who.user), self._now()
-        live = [key for key in await self._accounts.keys(bearer.who.user) if is_live(key, now)]
-        return [(key, bool(ring.keys) and ring.keys[-1].has(key.id)) for key in live]
+        live = [key for key in await self._accounts.keys(bearer.who.user) if key.is_live(now)]
+        return [(key, _has_current(ring, key)) for key in live]
 
-    async def revoke(self, bearer: Bearer, id: str) -> None:
+    async def revoke(self, bearer: Bearer, id: str, *, abandon: bool = False) -> None:
         """End one of the user's API keys; it has no vault key from then on. Its holder may have kept the keys it saw:
-        ``rotate`` keeps new content from it. Raises NotFound, and Forbidden for one that may do more than the bearer.
+        ``rotate`` keeps new content from it. ``abandon``: also if nobody could open a vault key any more. Raises
+        NotFound, Forbidden for one that may do more than the bearer, and Conflict.
         """
         key = await self._accounts.api_key(id) if askable(id) else None
         if key is None or key.user != bearer.who.user:
-            raise NotFound("API token not found")
+            raise NotFound("API key not found")
         if not may_end(bearer.who, key):
-            raise Forbidden("an API token that may do more than this one can only be revoked by one that may as well")
-        await self._accounts.revoke_key(id)
+            raise Forbidden("an API key that may do more than this one can only be revoked by one that may as well")
+        await self._accounts.revoke_key(id, abandon=abandon)
 
     async def _own(self, bearer: Bearer) -> ApiKey | None:
         """The API key that is called with, if it is one."""
         if bearer.who.key is None:
             return None
-        key = await self._accounts.api_key(bearer.who.key)
-        if key is None or not is_live(key, self._now()):
+        live = await self._accounts.live_key(bearer.who.key)
+        if live is None:
             raise Forbidden(ENDED)
-        return key
+        return live[0]
 
 
-def _kept(ring: Keyring, id: str) -> RingKey | None:
-    return next((kept for kept in ring.keys if kept.id == id), None)
+def _has_current(ring: Keyring, key: ApiKey) -> bool:
+    return bool(ring.keys) and ring.keys[-1].has(key.id)
 
 
 def _recovery(ring: Keyring, text: str) -> Secret:

@@ -11,7 +11,7 @@ import hashlib
 from typing import Any
 
 from backchat.domain.times import moment, stamp
-from backchat.domain.vault import SealedContent, VaultEntry, VaultVersion
+from backchat.domain.vault import SealedContent, SealedText, VaultEntry, VaultVersion
 from backchat.ports.storage import Kind, Put, Record
 from backchat.sealing.binary import from_text, to_text
 
@@ -50,6 +50,10 @@ CONTENT = Kind(
 """The sealed content of a version, under its id: apart from it, so that a list of versions reads none."""
 NONCE = Kind(name="vault_nonce", fields=("owner",), indexes=(("owner",),), partition="owner")
 """An IV that was used, and a digest of what with: it stays when its version is deleted, for copies may be anywhere."""
+
+
+VERSION_WEIGHT = 256
+"""Bytes that stand for what a version weighs apart from its content."""
 
 
 def entry_id(owner: str, platform: str, chat: str) -> str:
@@ -175,3 +179,7 @@ def version_of(record: Record) -> VaultVersion:
 
 def content_of(record: Record) -> SealedContent:
     return SealedContent(from_text(record.doc["iv"]), from_text(record.doc["data"]))
+
+
+def text_of(record: Record) -> SealedText:
+    return SealedText(record.doc["iv"], record.doc["data"])

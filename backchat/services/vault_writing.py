@@ -93,6 +93,11 @@ def removal(entry: VaultEntry) -> list[Change]:
     return [_there(entry), Delete(ENTRY.name, entry.id), *_purges(entry)]
 
 
+def removal_of_damaged(entry: VaultEntry) -> list[Change]:
+    """The same for one whose latest version is missing. By its number: another one by now has another number."""
+    return [Purge(ENTRY.name, (("owner", (entry.owner,)), ("number", (entry.number,)))), *_purges(entry)]
+
+
 def _there(entry: VaultEntry) -> Require:
     """That it is still this one: another one of the same place may stand at the same version by now."""
     return Require(VERSION.name, latest_id(entry))

@@ -53,9 +53,7 @@ class ApiKeyAuthenticator:
         key = await self._keys.api_key(given.id)
         digest = hashlib.sha256(given.secret.encode()).hexdigest()
         same = hmac.compare_digest(digest, key.digest if key else _NO_DIGEST)
-        if key is None or not same or key.revoked_at is not None:
-            return None
-        return key if key.expires_at is None or self._now() < key.expires_at else None
+        return key if key is not None and same and key.is_live(self._now()) else None
 
 
 def _utc_now() -> datetime:

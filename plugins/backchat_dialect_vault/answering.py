@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from backchat.domain.vault import SealedContent, VaultEntry
+from backchat.domain.vault import SealedText, VaultEntry
 from backchat.services.aside import aside
 from backchat_dialect_vault import shapes
 
 JSON = "application/json"
-Group = Sequence[tuple[VaultEntry, SealedContent]]
+Group = Sequence[tuple[VaultEntry, SealedText]]
 
 
 def json_answer(data: object, status: int = 200) -> web.Response:
@@ -23,7 +23,7 @@ def json_answer(data: object, status: int = 200) -> web.Response:
 
 
 async def content_answer(shape: Callable[[], dict[str, Any]], size: int) -> web.Response:
-    """An object with ``size`` bytes of sealed content in it."""
+    """An object of about ``size`` bytes."""
     return web.Response(body=await aside(size, lambda: orjson.dumps(shape())), content_type=JSON)
 
 

@@ -93,6 +93,17 @@ class WrapSchema(Schema):
     platform = _maybe("Of the token.")
 
 
+class KnownKeySchema(Schema):
+    id = _text("The `keyId` of what is sealed under it.")
+    createdAt = fields.DateTime()
+    current = fields.Boolean(metadata={"description": "Whether it is the one to seal under now."})
+
+
+class KeysSchema(Schema):
+    keys = fields.List(fields.Nested(KnownKeySchema), metadata={"description": "Oldest first."})
+    total = fields.Integer()
+
+
 class KeyIdSchema(Schema):
     success = _true()
     keyId = _text("Of the current vault key.")

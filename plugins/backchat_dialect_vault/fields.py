@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
@@ -18,6 +18,8 @@ LARGEST = 2**53 - 1
 """Of numbers: the largest that every client reads as what it is."""
 PROBLEMS = 20
 """How many of a list's items are told what is wrong with them."""
+REPEATED = 1000
+"""Items of a list that has each once: so many are looked at, with those that are there again."""
 _MESSAGES: dict[str, Any] = {"required": REQUIRED, "null": NULL}
 _HALF = re.compile("[\ud800-\udfff]")
 _DIGITS = re.compile(r"[0-9]+", re.ASCII)
@@ -32,19 +34,30 @@ class Lenient(Schema):
 
 
 class Words(fields.Field[str]):
-    """A text of ``least`` to ``most`` characters, exactly as it was sent; ``trim``: without white space around it."""
+    """A text of ``least`` to ``most`` characters, exactly as it was sent; ``trim``: without white space around it;
+    ``small``: in small letters, which is the form that has the length.
+    """
 
     def __init__(
-        self, most: int | None = None, *, least: int = 0, trim: bool = False, description: str = "", **more: Any
+        self,
+        most: int | None = None,
+        *,
+        least: int = 0,
+        trim: bool = False,
+        small: bool = False,
+        description: str = "",
+        **more: Any,
     ) -> None:
         limits = {name: n for name, n in (("minLength", least), ("maxLength", most)) if n}
         super().__init__(**more, error_messages=_MESSAGES, metadata=_about("string", description, **limits))
-        self._least, self._most, self._trim = least, most, trim
+        self._least, self._most, self._trim, self._small = least, most, trim, small
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> str:
-        text = value.strip() if self._trim and isinstance(value, str) else value
-        require_text(text, self._least, self._most)
-        return str(text)
+        if isinstance(value, str):
+            value = value.strip() if self._trim else value
+            value = value.lower() if self._small else value
+        require_text(value, self._least, self._most)
+        return str(value)
 
 
 def require_text(value: Any, least: int, most: int | None) -> None:
@@ -83,6 +96,8 @@ class Labels(fields.List[Any]):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> list[Any]:
         if not isinstance(value, list):
             raise ValidationError("Must be a list.")
+        if len(value) > max(self._count, REPEATED):
+            raise ValidationError(f"Must be at most {self._count}.")
         problems = Problems()
         found: dict[str, None] = {}
         for i, item in enumerate(value):
@@ -164,6 +179,18 @@ class Switch(fields.Field[bool]):
         return value
 
 
+class Flag(fields.Field[bool]):
+    """``true`` or ``false`` in a query string; false if it is missing."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(load_default=False, error_messages=_MESSAGES, metadata=_about("boolean", description))
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **_: Any) -> bool:
+        if value not in ("true", "false"):
+            raise ValidationError("Must be true or false.")
+        return bool(value == "true")
+
+
 class Binary(fields.Field[bytes]):
     """Bytes in base64 of the standard alphabet: ``exactly`` so many, or ``least`` of them."""
 
@@ -212,6 +239,8 @@ class KeyId(fields.Field[str]):
 
 
 class Moment(fields.Field[datetime]):
+    """An RFC 3339 date-time; loads in UTC."""
+
     def __init__(self, description: str = "", **more: Any) -> None:
         metadata = {**_about("string", description), "format": "date-time"}
         super().__init__(**more, error_messages=_MESSAGES, metadata=metadata)
@@ -220,9 +249,11 @@ class Moment(fields.Field[datetime]):
         if not isinstance(value, str) or not is_timestamp(value):
             raise ValidationError("Must be an RFC 3339 date-time with an offset or Z.")
         try:
-            return datetime.fromisoformat(value.upper())
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except ValueError:
             raise ValidationError("Must be a time that every calendar has: no leap second.") from None
+        except OverflowError:
+            raise ValidationError("Must be a time that is in the years 1 to 9999 in UTC as well.") from None
 
 
 def _about(kind: str, description: str, **limits: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from backchat.services.vault import VaultFilter
+from backchat.services.vault_records import VERSION_WEIGHT
 from backchat.web.dialect import Call
 from backchat.web.downloads import download
 from backchat_dialect_vault import shapes
@@ -41,7 +42,7 @@ async def get_entry(call: Call) -> web.Response:
 
 async def list_versions(call: Call) -> web.Response:
     _, versions = await call.services.vault.versions(call.who, number(call, "entryId"))
-    return json_answer({"versions": [shapes.version(v) for v in versions], "total": len(versions)})
+    return await content_answer(lambda: shapes.versions(versions), len(versions) * VERSION_WEIGHT)
 
 
 async def get_version(call: Call) -> web.Response:

@@ -14,13 +14,17 @@ async def get_key(call: Call) -> web.Response:
     return json_answer(shapes.wrap(wrap, call.who.platform))
 
 
+async def list_keys(call: Call) -> web.Response:
+    return json_answer(shapes.keys(await call.services.vault_keys.keys(call.opened)))
+
+
 async def rotate_key(call: Call) -> web.Response:
     made = await call.services.vault_keys.rotate(call.opened, abandon=call.body["abandon"])
     return json_answer({"success": True, "keyId": made})
 
 
 async def make_recovery_key(call: Call) -> web.Response:
-    made = await call.services.vault_keys.make_recovery(call.opened)
+    made = await call.services.vault_keys.make_recovery(call.opened, abandon=call.body["abandon"])
     return json_answer({"success": True, "recoveryKey": made.text}, 201)
 
 
@@ -34,9 +38,9 @@ async def list_tokens(call: Call) -> web.Response:
 
 
 async def issue_token(call: Call) -> web.Response:
-    """The token can be had only now. Whether it has the key already is looked up: its issuer may be waiting for one."""
-    body, keys = call.body, call.services.vault_keys
-    made, text = await keys.issue(
+    """The token can be had only now."""
+    body = call.body
+    made, text, has_key = await call.services.vault_keys.issue(
         call.opened,
         body["name"],
         platform=body["platform"],
@@ -44,10 +48,9 @@ async def issue_token(call: Call) -> web.Response:
         expires=body["expiresAt"],
         recovery=body["recoveryKey"],
     )
-    has_key = next((has for key, has in await keys.tokens(call.opened) if key.id == made.id), False)
     return json_answer({"success": True, "token": text, **shapes.token(made, has_key)}, 201)
 
 
 async def revoke_token(call: Call) -> web.Response:
-    await call.services.vault_keys.revoke(call.opened, call.path("tokenId"))
+    await call.services.vault_keys.revoke(call.opened, call.path("tokenId"), abandon=call.query["abandon"])
     return web.Response(status=204)

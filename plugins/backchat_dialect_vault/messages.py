@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from backchat.domain.vault import VaultMessage, VaultRole
+from backchat.domain.vault import MESSAGES_MAX, ROLES, VaultMessage
 from backchat.sealing.timestamps import is_timestamp
 from backchat_dialect_vault.fields import NULL, REQUIRED, Problems
 
-MOST = 10_000
-ROLES: frozenset[str] = frozenset(get_args(VaultRole))
-_ROLE = f"Must be one of: {', '.join(get_args(VaultRole))}."
+_ROLE = f"Must be one of: {', '.join(ROLES)}."
 _TIMESTAMP = "Must be an RFC 3339 date-time with an offset or Z."
 _SHAPE: dict[str, Any] = {
     "type": "array",
     "minItems": 1,
-    "maxItems": MOST,
+    "maxItems": MESSAGES_MAX,
     "items": {
         "type": "object",
         "required": ["role", "content"],
         "properties": {
-            "role": {"type": "string", "enum": list(get_args(VaultRole))},
+            "role": {"type": "string", "enum": list(ROLES)},
             "content": {"type": "string", "description": "It may be empty."},
             "timestamp": {
                 "type": "string",
@@ -37,7 +35,7 @@ _SHAPE: dict[str, Any] = {
 
 
 class Messages(fields.Field[tuple[VaultMessage, ...]]):
-    """The full list, 1 to ``MOST`` of them. Unknown fields of a message are dropped."""
+    """The full list, 1 to ``MESSAGES_MAX`` of them. Unknown fields of a message are dropped."""
 
     def __init__(self, description: str, **more: Any) -> None:
         metadata = {**_SHAPE, "description": description}
@@ -48,8 +46,8 @@ class Messages(fields.Field[tuple[VaultMessage, ...]]):
     ) -> tuple[VaultMessage, ...]:
         if not isinstance(value, list):
             raise ValidationError("Must be a list.")
-        if not 1 <= len(value) <= MOST:
-            raise ValidationError(f"Must be 1 to {MOST} messages.")
+        if not 1 <= len(value) <= MESSAGES_MAX:
+            raise ValidationError(f"Must be 1 to {MESSAGES_MAX} messages.")
         problems = Problems()
         found = []
         for i, given in enumerate(value):

@@ -27,9 +27,7 @@ async def attending(call: Call) -> Bearer:
     """The bearer, whose token has been seen to."""
     given = parse(call.token or "")
     mine = given is not None and given.use == "token" and given.id == call.who.key
-    bearer = Bearer(call.who, given if mine else None)
-    await call.services.vault_keys.attend(bearer)
-    return bearer
+    return await call.services.vault_keys.attend(Bearer(call.who, given if mine else None))
 
 
 def number(call: Call, name: str) -> int:

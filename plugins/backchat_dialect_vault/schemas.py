@@ -6,12 +6,26 @@ from typing import Any
 
 from marshmallow import ValidationError, post_load, validates_schema
 
-from backchat.domain.vault import PlainPush, Push, SealedContent, SealedPush
+from backchat.domain.vault import (
+    CATEGORY_MAX,
+    CHAT_MAX,
+    MODEL_MAX,
+    PLATFORM_MAX,
+    TAG_MAX,
+    TAGS_MAX,
+    TITLE_MAX,
+    TOPIC_MAX,
+    PlainPush,
+    Push,
+    SealedContent,
+    SealedPush,
+)
 from backchat.sealing.keys import IV_BYTES, TAG_BYTES
 from backchat_dialect_vault.fields import (
     REQUIRED,
     Binary,
     Count,
+    Flag,
     KeyId,
     Label,
     Labels,
@@ -24,10 +38,8 @@ from backchat_dialect_vault.fields import (
 )
 from backchat_dialect_vault.messages import Messages
 
-CHAT, TITLE, PLATFORM, CATEGORY, MODEL, TOPIC, TAG, SEARCH = 255, 500, 64, 64, 128, 200, 64, 200
+SEARCH = 200
 """Characters."""
-TAGS = 32
-"""How many an entry has at most."""
 NAME, SCOPE, SCOPES = 100, 100, 32
 """Characters of a token's name and of a scope, and how many scopes it has at most."""
 DETAILS = ("title", "category", "model", "topic")
@@ -45,14 +57,16 @@ class MessagesSchema(Lenient):
 class PushSchema(Lenient):
     """One conversation, plain with ``messages`` or sealed with ``encryptedContent``; loads as a ``Push``."""
 
-    chatId = Words(CHAT, least=1, required=True, description="The sender's own lasting id of the conversation.")
+    chatId = Words(CHAT_MAX, least=1, required=True, description="The sender's own lasting id of the conversation.")
     messages = Messages("Of a plain push: the full list, in order.", allow_none=True)
-    title = Words(TITLE, allow_none=True, description="Missing: as before. null: none. So are the next four.")
-    category = Words(CATEGORY, allow_none=True)
-    model = Words(MODEL, allow_none=True)
-    topic = Words(TOPIC, allow_none=True)
-    tags = Labels(TAGS, TAG, allow_none=True)
-    platform = Words(PLATFORM, least=1, allow_none=True, description="The token's if it is missing. In any case.")
+    title = Words(TITLE_MAX, allow_none=True, description="Missing: as before. null: none. So are the next four.")
+    category = Words(CATEGORY_MAX, allow_none=True)
+    model = Words(MODEL_MAX, allow_none=True)
+    topic = Words(TOPIC_MAX, allow_none=True)
+    tags = Labels(TAGS_MAX, TAG_MAX, allow_none=True)
+    platform = Words(
+        PLATFORM_MAX, least=1, small=True, allow_none=True, description="The token's if it is missing. In any case."
+    )
     baseVersion = Count("409 unless it is the current version. 0 is that of no entry.", allow_none=True)
     encryptedContent = Binary("Of a sealed push: ciphertext and tag.", least=TAG_BYTES, allow_none=True)
     iv = Binary("Of a sealed push: 12 bytes.", exactly=IV_BYTES, allow_none=True)
@@ -106,7 +120,7 @@ class PullSchema(Lenient):
 
     platform = Words(least=1, load_default=None, description="In any case.")
     category = Words(load_default=None)
-    tag = Labels(TAGS, TAG, "May be given more than once: an entry must have all of them.", load_default=())
+    tag = Labels(TAGS_MAX, TAG_MAX, "May be given more than once: an entry must have all of them.", load_default=())
     chatId = Words(least=1, load_default=None)
     search = Words(
         SEARCH,
@@ -131,13 +145,24 @@ class RotateSchema(Lenient):
     )
 
 
+class NewRecoverySchema(Lenient):
+    abandon = Switch(
+        "Also if older keys are left that only the recovery key before opens: what is under them is lost.",
+        load_default=False,
+    )
+
+
+class RevokeSchema(Lenient):
+    abandon = Flag("Also if nobody could open the vault any more, or a part of it.")
+
+
 class RecoverSchema(Lenient):
     recoveryKey = Words(required=True, description="`bsr_...`, as it was shown once.")
 
 
 class NewTokenSchema(Lenient):
     name = Label(NAME, least=1, trim=True, required=True)
-    platform = Label(PLATFORM, least=1, trim=True, load_default=None, allow_none=True)
+    platform = Label(PLATFORM_MAX, least=1, trim=True, small=True, load_default=None, allow_none=True)
     scopes = Labels(SCOPES, SCOPE, "Those of the calling token if it is missing.", load_default=None, allow_none=True)
     expiresAt = Moment("When the calling token does if it is missing.", load_default=None, allow_none=True)
     recoveryKey = Words(load_default=None, allow_none=True, description="If the calling token has no vault key.")

@@ -18,10 +18,12 @@ class Settings:
 
     push_per_user: str | None
     pull_per_user: str | None
+    keys_per_user: str | None
 
 
-def _rate(description: str) -> Rate:
-    return Rate(load_default=None, metadata={"default": "`off`", "description": description})
+def _rate(description: str, default: str | None = None) -> Rate:
+    shown = "`off`" if default is None else f"`{default}`"
+    return Rate(load_default=default, metadata={"default": shown, "description": description})
 
 
 class SettingsSchema(Schema):
@@ -30,6 +32,7 @@ class SettingsSchema(Schema):
 
     push_per_user = _rate("Pushes of one user, such as `60/minute`.")
     pull_per_user = _rate("Pulls of one user, and readings of single entries and versions, together.")
+    keys_per_user = _rate("Changes of keys and tokens by one user: rotations and the like, together.", "60/hour")
 
     @post_load
     def freeze(self, data: dict[str, Any], **_: object) -> Settings:
@@ -38,6 +41,10 @@ class SettingsSchema(Schema):
 
 def pushes(settings: Settings) -> Budget:
     return Budget(name="vault.push", user=settings.push_per_user, message=LATER)
+
+
+def keys(settings: Settings) -> Budget:
+    return Budget(name="vault.keys", user=settings.keys_per_user, message=LATER)
 
 
 def pulls(settings: Settings) -> Budget:

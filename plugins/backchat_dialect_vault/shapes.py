@@ -8,11 +8,9 @@ from typing import Any
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import ApiKey
 from backchat.domain.times import stamp
-from backchat.domain.vault import Pushed, SealedContent, VaultEntry, VaultVersion
+from backchat.domain.vault import UNTITLED, KnownKey, Pushed, SealedText, VaultEntry, VaultVersion
 from backchat.sealing.binary import to_text
 from backchat.sealing.keys import KDF_NAME, KEK_INFO, Wrap
-
-UNTITLED = "Untitled"
 
 
 def pushed(p: Pushed) -> dict[str, Any]:
@@ -31,7 +29,7 @@ def pushed(p: Pushed) -> dict[str, Any]:
     }
 
 
-def entry(e: VaultEntry, content: SealedContent) -> dict[str, Any]:
+def entry(e: VaultEntry, content: SealedText) -> dict[str, Any]:
     return {
         "id": e.number,
         "chatId": e.chat,
@@ -60,12 +58,16 @@ def version(v: VaultVersion) -> dict[str, Any]:
     }
 
 
-def sealed_version(v: VaultVersion, content: SealedContent) -> dict[str, Any]:
+def sealed_version(v: VaultVersion, content: SealedText) -> dict[str, Any]:
     return {**version(v), "keyId": v.key, **_content(content)}
 
 
-def _content(content: SealedContent) -> dict[str, Any]:
-    return {"encryptedContent": to_text(content.data), "iv": to_text(content.iv)}
+def versions(found: Sequence[VaultVersion]) -> dict[str, Any]:
+    return {"versions": [version(v) for v in found], "total": len(found)}
+
+
+def _content(content: SealedText) -> dict[str, Any]:
+    return {"encryptedContent": content.data, "iv": content.iv}
 
 
 def adopted(entry: int, made: Conversation) -> dict[str, Any]:
@@ -84,6 +86,11 @@ def wrap(w: Wrap, platform: str | None) -> dict[str, Any]:
         "info": KEK_INFO["token"],
         "platform": _platform(platform),
     }
+
+
+def keys(found: Sequence[KnownKey]) -> dict[str, Any]:
+    told = [{"id": key.id, "createdAt": stamp(key.created_at), "current": key.current} for key in found]
+    return {"keys": told, "total": len(found)}
 
 
 def _platform(given: str | None) -> str | None:

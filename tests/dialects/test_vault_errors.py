@@ -218,6 +218,7 @@ async def test_the_openapi_document(ann: Caller, box: Box) -> None:
         "Version": versions["versions"][0],
         "SealedVersion": await ann.ok("GET", f"/entries/{pushed['entryId']}/versions/1"),
         "Wrap": await ann.ok("GET", "/vault/key"),
+        "Keys": await ann.ok("GET", "/vault/keys"),
         "KeyId": await ann.ok("POST", "/vault/key/rotate"),
         "RecoveryKey": await ann.ok("POST", "/vault/recovery"),
         "Issued": await ann.ok("POST", "/vault/tokens", json={"name": "n"}),

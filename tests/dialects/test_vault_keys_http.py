@@ -62,6 +62,26 @@ async def test_keys_that_there_are_not(ann: Caller, box: Box) -> None:
         assert (status, told["error"]) == (404, "not_found"), id
 
 
+async def test_the_keys_that_a_token_has(ann: Caller, box: Box) -> None:
+    first = (await ann.key()).id
+    late = await caller(box, scopes=["pull"])
+    assert await late.ok("GET", "/vault/keys") == {"keys": [], "total": 0}
+    assert (await ann.ok("GET", "/vault/keys"))["total"] == 1
+    told = await late.ok("GET", "/vault/keys")  # it was left the key by the request before
+    assert [(key["id"], key["current"]) for key in told["keys"]] == [(first, True)]
+    second = (await ann.ok("POST", "/vault/key/rotate", json={}))["keyId"]
+    for who in (ann, late):
+        told = await who.ok("GET", "/vault/keys")
+        assert [(key["id"], key["current"]) for key in told["keys"]] == [(first, False), (second, True)]
+        assert told["total"] == 2
+        assert all(set(key) == {"id", "createdAt", "current"} for key in told["keys"])
+        times = [datetime.fromisoformat(key["createdAt"]) for key in told["keys"]]
+        assert times == sorted(times)
+    bobs = await (await caller(box, "bob")).ok("GET", "/vault/keys")
+    assert {key["id"] for key in bobs["keys"]}.isdisjoint((first, second))
+    assert await (await logged_in(box)).ok("GET", "/vault/keys") == {"keys": [], "total": 0}
+
+
 async def test_who_has_no_token_has_no_key(box: Box) -> None:
     eve = await logged_in(box)
     assert not await has_key(eve)
@@ -278,6 +298,7 @@ MAY = {
     "GET /entries/{entryId}/versions/{version}": PULL,
     "POST /entries/{entryId}/adopt": PUSH,
     "GET /vault/key": EITHER,
+    "GET /vault/keys": EITHER,
     "POST /vault/key/rotate": PUSH,
     "POST /vault/recovery": PUSH,
     "POST /vault/recover": EITHER,

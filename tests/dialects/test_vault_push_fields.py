@@ -54,6 +54,33 @@ async def test_tags_that_do_not_fit(ann: Caller) -> None:
     await ann.push("c1", tags=["x" * 64, "  " + "y" * 64])
 
 
+async def test_a_list_of_tags_that_is_too_long_is_not_looked_at(ann: Caller) -> None:
+    """A body of the largest size has five million of them."""
+    assert await ann.refused("tags", messages=[HI], tags=[1] * 1001) == ["Must be at most 32."]
+    assert await ann.refused("tags", messages=[HI], tags=["a"] * 1001) == ["Must be at most 32."]
+    await ann.push("c1", tags=["a"] * 1000)
+    status, told = await ann.ask("POST", "/vault/tokens", json={"name": "n", "scopes": [1] * 1001})
+    assert (status, told["details"]) == (422, {"scopes": ["Must be at most 32."]})
+
+
+async def test_the_length_of_a_platform_is_that_of_its_stored_form(ann: Caller) -> None:
+    """Which is in small letters: of some letters that is two."""
+    await ann.push("c1", platform="İ" * 32)
+    (entry,) = (await ann.pull())["entries"]
+    assert entry["platform"] == "i\u0307" * 32
+    assert await ann.refused("platform", messages=[HI], platform="İ" * 33) == ["Must have at most 64 characters."]
+    status, told = await ann.ask("POST", "/vault/tokens", json={"name": "n", "platform": "İ" * 33})
+    assert (status, set(told["details"])) == (422, {"platform"})
+
+
+async def test_times_that_are_none_in_utc(ann: Caller) -> None:
+    for time in ("9999-12-31T23:59:59-10:00", "0001-01-01T00:00:00+10:00"):
+        status, told = await ann.ask("POST", "/vault/tokens", json={"name": "n", "expiresAt": time})
+        assert (status, set(told["details"])) == (422, {"expiresAt"})
+        # Of a message it is no time that anybody computes with.
+        await ann.push("c1", [{**HI, "timestamp": time}])
+
+
 async def test_other_fields_that_do_not_fit(ann: Caller) -> None:
     version: Any
     for version in (-1, 1.0, "1", True, 2**53, 10**30, []):

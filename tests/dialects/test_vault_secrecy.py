@@ -154,6 +154,7 @@ async def look_around(place: Place, client: Client) -> None:
         "/openapi.json",
         "/docs",
         "/api/v1/vault/key",
+        "/api/v1/vault/keys",
         "/api/v1/vault/tokens",
     ):
         assert (await client.ask("GET", path))[0] == 200

@@ -24,7 +24,7 @@ import backchat.sealing
 import backchat.services
 import backchat.web.dialect
 from backchat.domain.identity import Identity
-from backchat.domain.vault import PlainPush, SealedContent, VaultEntry, VaultMessage
+from backchat.domain.vault import PlainPush, SealedText, VaultEntry, VaultMessage
 from backchat.errors import Forbidden
 from backchat.sealing.content import canonical, open_sealed
 from backchat.sealing.failures import CannotOpen
@@ -35,6 +35,7 @@ from backchat.services.vault import VaultFilter
 from backchat.services.vault_keys import Bearer
 from backchat.testing.server import running
 from backchat.web.dialect import Call, FieldProblem, Problem
+from vault_desk import as_bytes
 from vault_marked import traces, word
 from vault_place import JWT_SECRET, PUSH, bearer_of
 
@@ -116,7 +117,7 @@ def all_texts(database: Path) -> set[str]:
     return found
 
 
-def opened_by(texts: Iterable[str], ring: Keyring, found: Sequence[tuple[VaultEntry, SealedContent]]) -> set[str]:
+def opened_by(texts: Iterable[str], ring: Keyring, found: Sequence[tuple[VaultEntry, SealedText]]) -> set[str]:
     """The chats that somebody opens who tries each text as the secret of each holder, and as the vault key itself."""
     keys = []
     for text in texts:
@@ -136,7 +137,7 @@ def opened_by(texts: Iterable[str], ring: Keyring, found: Sequence[tuple[VaultEn
     for key in keys:
         for entry, sealed in found:
             with suppress(CannotOpen):
-                open_sealed(sealed, key, entry.platform, entry.chat)
+                open_sealed(as_bytes(sealed), key, entry.platform, entry.chat)
                 chats.add(entry.chat)
     return chats
 
