@@ -21,6 +21,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSess
 from yarl import URL
 
 from backchat.client.errors import VaultError
+from backchat.domain.vault import BODY_MAX
 
 MOUNT = "/api/v1"
 TIMEOUT = ClientTimeout(total=300, sock_connect=10, sock_read=60)
@@ -91,6 +92,8 @@ class Transport:
             payload = None if body is None else orjson.dumps(body)
         except orjson.JSONEncodeError:
             raise VaultError("a text to be sent has no UTF-8 form", code="validation_error") from None
+        if payload is not None and len(payload) > BODY_MAX:
+            raise VaultError(f"the body is larger than {BODY_MAX} bytes", status=413, code="payload_too_large")
         url = self._url.joinpath(*path.split("/")).with_query(list(query))
         headers = {} if payload is None else {"Content-Type": "application/json"}
         waited, uncertain = 0.0, False

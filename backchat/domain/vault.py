@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 
 VaultRole = Literal["user", "assistant", "system", "tool"]
 ROLES: tuple[VaultRole, ...] = get_args(VaultRole)
+BODY_MAX = 10 << 20
+"""Bytes of the JSON that a push is sent as (contract, 2)."""
 MESSAGES_MAX = 10_000
 """How many a push has at most; it has one at least."""
 CHAT_MAX, PLATFORM_MAX, TITLE_MAX, CATEGORY_MAX, TOPIC_MAX, MODEL_MAX, TAG_MAX = 255, 64, 500, 64, 200, 128, 64

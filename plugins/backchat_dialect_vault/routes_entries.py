@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backchat.domain.vault import BODY_MAX
 from backchat.services.container import Services
 from backchat.web.dialect import Route
 from backchat_dialect_vault import answers, schemas
@@ -12,12 +13,11 @@ from backchat_dialect_vault.statuses import BODY, KEYLESS, LIMITED, MISSING, UNF
 PUSH, PULL = ("push",), ("pull",)
 """What a key with scopes needs one of, besides the name of the dialect."""
 ONE = "/entries/{entryId}"
-MOST = 10 << 20
-"""Bytes of a body with messages."""
 
 
 def most(services: Services) -> int:
-    return MOST
+    """Of a body with messages."""
+    return BODY_MAX
 
 
 ROUTES = [
