@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import orjson
 import uuid_utils
@@ -143,7 +144,8 @@ def build_app(config: Config, clock: Callable[[], datetime] = now) -> web.Applic
     add_pages(app)
     for selected in config.dialects:
         mount(app, selected.component)
-    app[OPENAPI] = orjson.dumps(document(app))
+    openapi: Callable[[], bytes] = cache(lambda: orjson.dumps(document(app)))
+    app[OPENAPI] = openapi
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -26,6 +26,6 @@ OPENINGS: web.AppKey[set[asyncio.Task[Any]]] = web.AppKey("backchat.openings")
 LIMITER: web.AppKey[Limiter] = web.AppKey("backchat.limiter")
 PROXIES = web.AppKey("backchat.proxies", int)
 METRICS: web.AppKey[Metrics] = web.AppKey("backchat.metrics")
-OPENAPI = web.AppKey("backchat.openapi", bytes)
+OPENAPI: web.AppKey[Callable[[], bytes]] = web.AppKey("backchat.openapi")
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("backchat.request_id", str)
 RATE_HEADERS: web.RequestKey[Mapping[str, str]] = web.RequestKey("backchat.rate_headers")
