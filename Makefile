@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIENT := tests/convos_client
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Each of the hundreds of processes that the tests start would compile all of backchat again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint soak bench peers clean
+.PHONY: help run test lint style types layers compiled soak bench peers clean
 
 help:
 	@echo "make run      start the server (http://127.0.0.1:8080); the first start prints a key; ARGS=... adds options"
@@ -22,6 +24,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "backchat needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	-$(BIN)/python -m pip install --quiet --upgrade pip  # that of Python 3.11 takes twice as long for all the rest
 
 # A stamp for each set of requirements: installed again only when what is required has changed.
 $(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
@@ -36,10 +39,21 @@ run: $(VENV)/.installed
 	@exec $(BIN)/backchat serve $(ARGS)
 
 lint: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory -j 2 types style layers
+
+style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types:
 	$(BIN)/mypy
+
+layers:
 	$(BIN)/lint-imports
+
+# Once, beside mypy, and not by every process of the tests at their start. What is wrong there, the tests will say.
+compiled:
+	@$(BIN)/pytest --collect-only --quiet >/dev/null 2>&1 || true
 
 # What the tests of LibreChat's client layer need. Without npm they are skipped, and say so.
 $(CLIENT)/node_modules/.installed: $(CLIENT)/package-lock.json
@@ -47,7 +61,8 @@ $(CLIENT)/node_modules/.installed: $(CLIENT)/package-lock.json
 		else echo "no npm: LibreChat's client is not tested"; fi
 
 # Two at a time. pytest goes last: its closing line is the result.
-test: lint $(CLIENT)/node_modules/.installed
+test: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory -j 2 types style layers compiled $(CLIENT)/node_modules/.installed
 	$(BIN)/pytest -n 2 --dist worksteal
 
 soak: $(VENV)/.installed-dev
@@ -62,3 +77,4 @@ peers: $(VENV)/.installed-dev
 
 clean:
 	rm -rf $(VENV) $(CLIENT)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find backchat plugins tests bench peers -name __pycache__ -prune -exec rm -rf {} +

@@ -31,7 +31,6 @@ from backchat.web.keys import (
     BODY_LIMIT,
     DIALECT_SETTINGS,
     DIALECTS,
-    LIMITER,
     METRICS,
     OPENAPI,
     OPENINGS,
@@ -39,7 +38,6 @@ from backchat.web.keys import (
     SERVICES,
     STREAMS,
 )
-from backchat.web.limiting import Limiter
 from backchat.web.metrics import Metrics
 from backchat.web.openapi import document
 from backchat.web.pages import add_pages
@@ -138,7 +136,6 @@ def build_app(config: Config, clock: Callable[[], datetime] = now) -> web.Applic
     app[STREAMS] = set()
     app[OPENINGS] = set()
     app[METRICS] = metrics = Metrics()
-    app[LIMITER] = Limiter(clock)
     app[PROXIES] = config.server.proxies
     app[DIALECT_SETTINGS] = {selected.name: selected.settings for selected in config.dialects}
     add_pages(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -47,6 +48,27 @@ class Named(Protocol):
 
 
 N = TypeVar("N", bound=Named)
+Installed = tuple[str, object, str]
+"""An entry point's name, the plugin that it names, and the version of what it came with."""
+
+
+@cache
+def installed() -> Sequence[Installed]:
+    """The plugins of all entry points, by name. Looked up once: what is installed stays the same while a process runs.
+
+    Raises ConfigError for one that cannot be imported.
+    """
+    versions: dict[object, str] = {}  # to read one again for each entry point would be most of the work
+    found: list[Installed] = []
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+        try:  # not pluggy's own loader: a plugin that fails to import must be named in the message
+            plugin = entry.load()
+        except Exception as error:
+            raise ConfigError(f"plugin {entry.name} ({entry.value}) cannot be imported: {error}") from error
+        if entry.dist not in versions:
+            versions[entry.dist] = entry.dist.version if entry.dist else "unknown"
+        found.append((entry.name, plugin, versions[entry.dist]))
+    return found
 
 
 class Offers(dict[str, N]):
@@ -80,7 +102,9 @@ class Plugins:
         self.versions: dict[str, str] = {}
         self._register(_Core, "core")
         if from_entry_points:
-            self._load_entry_points()
+            for name, plugin, version in installed():
+                self._register(plugin, name)
+                self.versions[name] = version
         for module in modules:
             self._register(module, getattr(module, "__name__", repr(module)))
         try:
@@ -122,16 +146,6 @@ class Plugins:
         """What the plugins say to a request, else the table of the core."""
         hook = self._pm.hook.backchat_authorize
         return bool(hook(who=who, action=action, standing=standing, thing=thing))
-
-    def _load_entry_points(self) -> None:
-        # Not pluggy's own loader: a plugin that fails to import must be named in the message.
-        for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
-            try:
-                plugin = entry.load()
-            except Exception as error:
-                raise ConfigError(f"plugin {entry.name} ({entry.value}) cannot be imported: {error}") from error
-            self._register(plugin, entry.name)
-            self.versions[entry.name] = entry.dist.version if entry.dist else "unknown"
 
     def _register(self, plugin: object, name: str) -> None:
         try:

@@ -10,7 +10,22 @@ from typing import Any
 
 import uvloop
 
-from bench import append, idle, imports, ingest, lists, retrieval, search, streams, threads, ttft, turns, vault
+from bench import (
+    append,
+    following,
+    idle,
+    imports,
+    ingest,
+    lists,
+    retrieval,
+    scale,
+    search,
+    streams,
+    threads,
+    ttft,
+    turns,
+    vault,
+)
 from bench.arena import Options, workplace
 from bench.processes import RIG_CORE, TARGET_CORE, prepare_rig
 from bench.report import Report, environment, note
@@ -20,6 +35,8 @@ MEASUREMENTS: dict[str, Callable[[Options], Coroutine[Any, Any, Report]]] = {
     "threads": threads.measure,
     "ttft": ttft.measure,
     "streams": streams.measure,
+    "scale": scale.measure,
+    "following": following.measure,
     "append": append.measure,
     "lists": lists.measure,
     "search": search.measure,
@@ -39,9 +56,14 @@ def parse(arguments: list[str]) -> tuple[list[str], Options]:
     parser.add_argument("--ports", type=int, default=9100, help="the first of three ports to use (9100)")
     parser.add_argument("--dir", type=Path, help="where data is kept meanwhile; a disk, not memory")
     parser.add_argument("--prefilled", type=Path, help="lists, search, vault: keep what is filled here, for again")
+    parser.add_argument(
+        "--storage", choices=["sqlite", "mongo", "mongo-motor"], default="sqlite", help="append, lists, search: on what"
+    )
     given = parser.parse_args(arguments)
+    if given.prefilled and given.storage != "sqlite":
+        parser.error("--prefilled keeps SQLite files only")
     names = list(MEASUREMENTS) if "all" in given.what else given.what
-    return names, Options(given.short, given.ports, given.dir, given.rounds, given.prefilled)
+    return names, Options(given.short, given.ports, given.dir, given.rounds, given.prefilled, given.storage)
 
 
 def main() -> int:

@@ -8,11 +8,12 @@ from statistics import median
 
 from bench.arena import Options, warm_up, workplace
 from bench.load import Round, Target, open_connections, run_round
-from bench.prefill import conversation, fill, owner_of, sqlite_store
+from bench.prefill import conversation, fill, owner_of
 from bench.processes import upstream
 from bench.report import Cell, Report, percentile
 from bench.script import script
 from bench.server import Backchat, backchat, configuration
+from bench.stores import Storage, storage
 from bench.wire import ask
 
 CLIENTS, TOKENS, SHORT = 4, 4, 10
@@ -28,14 +29,16 @@ async def own_conversation(target: Target) -> str:
     return str(exchange.events()[0].data["conversation_id"])
 
 
-async def prepare(server: Backchat, key: str, short: int, long: int, length: int) -> tuple[list[str], list[str]]:
+async def prepare(
+    server: Backchat, place: Storage, key: str, short: int, long: int, length: int
+) -> tuple[list[str], list[str]]:
     """Stop the server, give its user so many short and long conversations, and start it again."""
     server.start()
     mine = await own_conversation(server.target(key))
     server.stop()
     made: tuple[list[str], list[str]] = ([], [])
 
-    async with sqlite_store(server.database) as store:
+    async with place.opened() as store:
         owner = await owner_of(store, mine)
 
         def changes() -> Iterator[object]:
@@ -57,16 +60,19 @@ async def measure(options: Options) -> Report:
     report = Report(
         "append",
         f"A turn of {TOKENS} tokens in conversations of {SHORT} and of {length:,} messages: the same server, "
-        f"{CLIENTS} clients, interleaved, {SHORT} messages sent upstream.",
+        f"{CLIENTS} clients, interleaved, {SHORT} messages sent upstream. Storage: {options.storage}.",
     )
     with (
         workplace(options.directory) as directory,
         upstream(options.ports, directory),
-        backchat(directory, options.ports + 2, configuration(options.ports, window=SHORT)) as server,
+        storage(options.storage, directory) as place,
+        backchat(
+            directory, options.ports + 2, configuration(options.ports, storage=place.section, window=SHORT)
+        ) as server,
     ):
         key = server.create_key()
         per_client = turns // TURNS_EACH
-        short, long = await prepare(server, key, CLIENTS * per_client * rounds, 2 * CLIENTS, length)
+        short, long = await prepare(server, place, key, CLIENTS * per_client * rounds, 2 * CLIENTS, length)
         worn = [long[number::CLIENTS] for number in range(CLIENTS)]
         target = server.target(key)
         await warm_up(target, clients=16, turns=options.pick(10, 50))

@@ -26,6 +26,8 @@ class Options:
     directory: Path | None
     rounds: int | None
     prefilled: Path | None = None
+    storage: str = "sqlite"
+    """As ``stores.storage`` names it. Only some measurements have the choice."""
 
     def pick(self, short: int, full: int) -> int:
         return short if self.short else full

@@ -8,17 +8,17 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID
 
 from backchat.ports.storage import Put, Query, Range, RecordStore
 from bench.append import own_conversation
 from bench.arena import Options, workplace
 from bench.load import Target
-from bench.prefill import Language, conversation, fill, moments, owner_of, sqlite_store
+from bench.prefill import Language, conversation, fill, moments, owner_of
 from bench.processes import upstream
 from bench.report import Cell, Report, note, percentile
 from bench.server import USER, Backchat, backchat, configuration
+from bench.stores import Storage, storage
 from bench.wire import connect, request
 
 KEYED, PAGE = 10, 50
@@ -26,17 +26,19 @@ RANKS = {"common": (5, 30), "middling": (500, 1_000), "rare": (20_000, 40_000)}
 """Of a search word, in the order of how common words are."""
 
 
-async def keyed_owners(server: Backchat) -> tuple[list[str], list[str]]:
+async def keyed_owners(server: Backchat, place: Storage) -> tuple[list[str], list[str]]:
     """Accounts that may ask over HTTP: their keys and ids. The server is stopped on return."""
     keys = [server.create_key(f"{USER}-{number}") for number in range(KEYED)]
     server.start()
     made = [await own_conversation(server.target(key)) for key in keys]
     server.stop()
-    async with sqlite_store(server.database) as store:
+    async with place.opened() as store:
         return keys, [await owner_of(store, id) for id in made]
 
 
-async def prefilled(server: Backchat, options: Options, conversations: int, owners: int) -> tuple[list[str], list[str]]:
+async def prefilled(
+    server: Backchat, place: Storage, options: Options, conversations: int, owners: int
+) -> tuple[list[str], list[str]]:
     """A store of so many conversations of one message each; returns keys, and the ids of all owners, the keyed first.
 
     With ``--prefilled`` the data directory is kept and taken again the next time.
@@ -46,10 +48,10 @@ async def prefilled(server: Backchat, options: Options, conversations: int, owne
     if kept and (kept / names.name).exists():
         shutil.copytree(kept, server.data, dirs_exist_ok=True)
     else:
-        keys, ids = await keyed_owners(server)
+        keys, ids = await keyed_owners(server, place)
         ids += [str(UUID(int=number)) for number in range(1, owners - KEYED + 1)]
         began = time.monotonic()
-        await write(server.database, ids, conversations)
+        await write(place, ids, conversations)
         note(f"  {conversations:,} conversations and messages in {time.monotonic() - began:.0f} s")
         names.write_text("\n".join([*keys, *ids]))
         if kept:
@@ -58,7 +60,7 @@ async def prefilled(server: Backchat, options: Options, conversations: int, owne
     return lines[:KEYED], lines[KEYED:]
 
 
-async def write(file: Path, owners: list[str], count: int) -> None:
+async def write(place: Storage, owners: list[str], count: int) -> None:
     language = Language()
 
     def changes() -> Iterator[Put]:
@@ -69,7 +71,7 @@ async def write(file: Path, owners: list[str], count: int) -> None:
         if written % 200_000 == 0:
             note(f"  {written:,} records")
 
-    async with sqlite_store(file) as store:
+    async with place.opened() as store:
         await fill(store, changes(), progress)
 
 
@@ -172,21 +174,23 @@ async def measure(options: Options) -> Report:
     report = Report(
         "lists",
         f"Among {conversations:,} conversations and as many messages (40 words each, Zipf) of {owners:,} owners: a "
-        f"page of one owner's newest {PAGE} conversations, and the newest 20 of one owner's records that hold a word.",
+        f"page of one owner's newest {PAGE} conversations, and the newest 20 of one owner's records that hold a word. "
+        f"Storage: {options.storage}.",
     )
     with (
         workplace(options.directory) as directory,
         upstream(options.ports, directory),
-        backchat(directory, options.ports + 2, configuration(options.ports)) as server,
+        storage(options.storage, directory) as place,
+        backchat(directory, options.ports + 2, configuration(options.ports, storage=place.section)) as server,
     ):
-        keys, ids = await prefilled(server, options, conversations, owners)
-        size = sum(file.stat().st_size for file in server.data.rglob("*") if file.is_file())
-        async with sqlite_store(server.database) as store:
+        keys, ids = await prefilled(server, place, options, conversations, owners)
+        size = place.mib()
+        async with place.opened() as store:
             rows = await timed(at_the_port(store, ids, Language()), times)
         ready = server.start()
         await asyncio.sleep(1)
         rows += await timed(await over_http(server.target(keys[0]), keys), times)
-    caption = f"{size / 2**20:,.0f} MiB of data; the server was ready after {ready:.2f} s."
+    caption = f"{size:,.0f} MiB of data; the server was ready after {ready:.2f} s."
     report.add(rows, caption)
     for row in rows:
         p95 = row["p95 ms"]

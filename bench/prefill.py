@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
-from pathlib import Path
 
 from uuid_utils import uuid7
 
 from backchat.domain.conversation import Conversation, title_of
 from backchat.domain.message import Message, Text
-from backchat.plugins import Plugins
 from backchat.ports.storage import Change, Put, RecordStore
-from backchat.services.kinds import KINDS
 from backchat.services.stored import conversation_put, message_put
 
 BATCH = 4000
 """Changes in one ``apply``: large enough that the commit costs nothing."""
-
-
-@asynccontextmanager
-async def sqlite_store(file: Path) -> AsyncIterator[RecordStore]:
-    """The store of an installation whose server does not run."""
-    backend = Plugins(from_entry_points=True).storages.pick("sqlite")
-    settings = backend.schema.load({"path": str(file), "synchronous": "NORMAL", "cache_mib": 64})
-    async with backend.open(settings, KINDS, lambda _: None) as store:
-        yield store
 
 
 class Language:

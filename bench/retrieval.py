@@ -19,8 +19,9 @@ from backchat.services.embedders import Embedders
 from backchat.services.retrieval import Retrieval
 from backchat.services.vectors import records_of, signature_of
 from bench.arena import Options, workplace
-from bench.prefill import Language, fill, sqlite_store
+from bench.prefill import Language, fill
 from bench.report import Cell, Report, note, percentile
+from bench.stores import sqlite_file
 
 OWNER = "owner"
 PIECES = 200
@@ -128,7 +129,7 @@ async def measure(options: Options) -> Report:
     embedders = {str(dims): RandomEmbedder(dims) for dims in (256, 1_024)}
     rows: list[dict[str, Cell]] = []
     with workplace(options.directory) as directory:
-        async with sqlite_store(directory / "bench.db") as store:
+        async with sqlite_file(directory).opened() as store:
             for passages in sizes:
                 language = Language()
                 began = time.monotonic()

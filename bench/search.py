@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID
 
 from backchat.domain.conversation import Conversation
@@ -18,8 +17,9 @@ from backchat.services.archive import Archive, Wanted
 from backchat.services.conversations import Conversations
 from bench.arena import Options, workplace
 from bench.lists import Question, Questions, timed
-from bench.prefill import Language, conversation, fill, moments, sqlite_store
+from bench.prefill import Language, conversation, fill, moments
 from bench.report import Report, note
+from bench.stores import Storage, storage
 
 EACH = 10
 """Messages in a conversation."""
@@ -39,7 +39,7 @@ def owners(messages: int) -> list[str]:
     return [str(UUID(int=owner + 1)) for owner in drawn]
 
 
-async def write(file: Path, messages: int) -> None:
+async def write(place: Storage, messages: int) -> None:
     language = Language()
 
     def changes() -> Iterator[Put]:
@@ -51,19 +51,20 @@ async def write(file: Path, messages: int) -> None:
         if written % 200_000 == 0:
             note(f"  {written:,} records")
 
-    async with sqlite_store(file) as store:
+    async with place.opened() as store:
         await fill(store, changes(), progress)
         await store.compact()
 
 
-async def prefilled(file: Path, options: Options, messages: int) -> None:
+async def prefilled(place: Storage, options: Options, messages: int) -> None:
     """A store of so many messages; with ``--prefilled`` it is kept and taken again the next time."""
+    file = place.directory / "backchat.db"
     kept = options.prefilled / f"search-{messages}.db" if options.prefilled else None
     if kept and kept.exists():
         shutil.copyfile(kept, file)
         return
     began = time.monotonic()
-    await write(file, messages)
+    await write(place, messages)
     note(f"  {messages:,} messages in {time.monotonic() - began:.0f} s")
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -127,13 +128,13 @@ async def measure(options: Options) -> Report:
     report = Report(
         "search",
         f"Among {messages:,} messages (40 words each, Zipf), {EACH} to a conversation: the first 25 of one owner's "
-        f"conversations that have all words in the title or in one message. Messages of the owners: {sizes}.",
+        f"conversations that have all words in the title or in one message. Messages of the owners: {sizes}. "
+        f"Storage: {options.storage}.",
     )
-    with workplace(options.directory) as directory:
-        file = directory / "backchat.db"
-        await prefilled(file, options, messages)
-        size = file.stat().st_size
-        async with sqlite_store(file) as store:
+    with workplace(options.directory) as directory, storage(options.storage, directory) as place:
+        await prefilled(place, options, messages)
+        size = place.mib()
+        async with place.opened() as store:
             rows = []
             for name in SHARES:
                 rows += await timed(questions(store, name, Language()), times)
@@ -142,7 +143,7 @@ async def measure(options: Options) -> Report:
             late = [f"largest: {what}" for what in ("one letter", "a word of the 30 commonest", "of the next 300")]
             far = {f"{what}, none in the newest {FRESH} conversations": asked[what] for what in late}
             rows += await timed(far, times)
-    report.add(rows, f"{size / 2**20:,.0f} MiB of data.")
+    report.add(rows, f"{size:,.0f} MiB of data.")
     for row in rows:
         p95 = row["p95 ms"]
         assert isinstance(p95, float)

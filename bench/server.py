@@ -20,19 +20,25 @@ from bench.wire import HOST, ask, request
 
 COMMAND = str(Path(sys.executable).with_name("backchat"))
 USER = "bench"
+SQLITE: Mapping[str, Any] = {"use": "sqlite", "path": {"$data": "backchat.db"}, "synchronous": "FULL"}
 
 
 def configuration(
-    upstream_port: int, *, echo_delay_ms: int | None = None, window: int = 20, dialects: Sequence[str] = ("chat",)
+    upstream_port: int,
+    *,
+    storage: Mapping[str, Any] = SQLITE,
+    echo_delay_ms: int | None = None,
+    window: int = 20,
+    dialects: Sequence[str] = ("chat",),
 ) -> dict[str, Any]:
-    """What is measured: SQLite with its default durability, API keys, a window of messages."""
+    """What is measured: SQLite with its default durability unless said, API keys, a window of messages."""
     if echo_delay_ms is not None:
         provider: dict[str, Any] = {"use": "echo", "delay_ms": echo_delay_ms}
     else:
         url = f"http://{HOST}:{upstream_port}/v1"
         provider = {"use": "openai", "base_url": url, "api_key": "bench-upstream", "model": "bench"}
     return {
-        "storage": {"use": "sqlite", "path": {"$data": "backchat.db"}, "synchronous": "FULL"},
+        "storage": dict(storage),
         "providers": {"bench": provider},
         "default_provider": "bench",
         "memory": {"use": "window", "size": window},

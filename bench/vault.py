@@ -17,10 +17,11 @@ from backchat.ports.storage import Query
 from bench.arena import Options, workplace
 from bench.lists import Question, Questions, timed
 from bench.load import Target
-from bench.prefill import Language, sqlite_store
+from bench.prefill import Language
 from bench.procfs import cpu_seconds, peak_rss_kib, rss_kib
 from bench.report import Cell, Report, note, percentile
 from bench.server import Backchat, backchat, configuration
+from bench.stores import sqlite_file
 from bench.vault_filled import CATEGORIES, EVERYWHERE, PLATFORMS, TAGS, chat, tag, write
 from bench.wire import Connection, Exchange, connect, request
 
@@ -43,11 +44,11 @@ async def prefilled(server: Backchat, options: Options, entries: int, each: int)
         shutil.copytree(kept, server.data, dirs_exist_ok=True)
     else:
         key = server.create_key()
-        async with sqlite_store(server.database) as store:
+        async with sqlite_file(server.data).opened() as store:
             [user] = await store.find(Query(kind="user"))
         began = time.monotonic()
         sizes = [(user.id, entries), *[(str(UUID(int=number + 1)), each) for number in range(OTHERS)]]
-        await write(server.database, sizes)
+        await write(sqlite_file(server.data), sizes)
         note(f"  {sum(size for _, size in sizes):,} entries in {time.monotonic() - began:.0f} s")
         names.write_text(f"{key}\n{user.id}")
         if kept:

@@ -6,13 +6,13 @@ import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
-from pathlib import Path
 
 from backchat.domain.vault import SealedContent, VaultEntry, VaultVersion
 from backchat.ports.storage import Put
 from backchat.services.vault_records import counter_put, entry_id, entry_put, lineage, version_puts
-from bench.prefill import Language, fill, sqlite_store
+from bench.prefill import Language, fill
 from bench.report import note
+from bench.stores import Storage
 
 PLATFORMS = {"chatgpt": 50, "claude": 25, "gemini": 15, "ollama": 8, "mistral": 2}
 CATEGORIES = {"coding": 30, "research": 20, "writing": 15, "work": 10, "home": 5, "travel": 3, "health": 2, "law": 1}
@@ -97,7 +97,7 @@ class Vaults:
         return " ".join(self.random.choices(self.language.words, cum_weights=self._ranks, k=count))
 
 
-async def write(file: Path, sizes: Sequence[tuple[str, int]]) -> None:
+async def write(place: Storage, sizes: Sequence[tuple[str, int]]) -> None:
     """Give owners without a vault so many entries each. They lie in the file mixed, as they would have come."""
     vaults = Vaults(Language())
     drawn = [owner for owner, size in sizes for _ in range(size)]
@@ -115,6 +115,6 @@ async def write(file: Path, sizes: Sequence[tuple[str, int]]) -> None:
         if written % 100_000 == 0:
             note(f"  {written:,} records")
 
-    async with sqlite_store(file) as store:
+    async with place.opened() as store:
         await fill(store, changes(), progress)
         await store.compact()

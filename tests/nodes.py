@@ -169,4 +169,5 @@ async def node(store: SlowStore, *providers: ScriptedProvider, **more: Any) -> A
     finally:
         store.hold, store.broken = None, False
         await made.runs.drain(0)
+        await made.runs.news.__aexit__()
         await made.jobs.__aexit__()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from archive_made import ANN, BOB, Shelf, at, made, shelf
+from backchat.domain.conversation import Conversation
 from backchat.domain.document import Document, DocumentStatus
 from backchat.domain.message import Text
 from backchat.errors import InvalidInput, NotFound, NotOwned
@@ -377,8 +378,8 @@ class TestDiscardAll:
     async def test_only_what_is_being_read_is_stopped(self) -> None:
         it, stopped = Shelf(MemoryStore(KINDS)), []
 
-        async def attached(id: str) -> None:
-            stopped.append(id)
+        async def attached(conversation: Conversation) -> None:
+            stopped.append(conversation.id)
 
         conversations = replace(it.conversations, unread=attached)
         statuses: list[DocumentStatus] = ["pending", "processing", "indexed", "failed"]

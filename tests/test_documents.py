@@ -470,7 +470,7 @@ async def test_a_file_that_comes_in_while_its_place_is_deleted(desk: Desk, where
         if kind == "conversation":
             changes = await erasure(desk.store, [conversation_of(record)])
         else:
-            changes = [Delete(kind, id, record.version), *await desk.documents.removal(assistant=id)]
+            changes = [Delete(kind, id, record.version), *await desk.documents.removal("ann", id)]
         if tried == 1:
             await desk.add("b.png", b"other bytes", **where)
         await desk.store.apply(changes)
@@ -486,10 +486,10 @@ async def test_removal_takes_everything_of_one_place(desk: Desk) -> None:
     await desk.read("c.txt", b"Shared words.", conversation="talk")
     kept = await desk.read("d.txt", b"Shared words.", assistant="other")
     assert (await desk.held())["document"] == 4
-    await desk.store.apply(await desk.documents.removal(assistant="helper"))
+    await desk.store.apply(await desk.documents.removal("ann", "helper"))
     assert await desk.held() == {"document": 2, "chunk": 2, "vectors": 2, "blob": 1, "blob_chunk": 1}
     assert await desk.documents.content(ANN, kept.id) == b"Shared words."
-    assert await desk.documents.removal(assistant="helper") == []
+    assert await desk.documents.removal("ann", "helper") == []
 
 
 async def test_removal_ends_what_is_being_read() -> None:
@@ -497,7 +497,7 @@ async def test_removal_ends_what_is_being_read() -> None:
         await desk.add("slow.hang", b"/dev/null")
         await desk.add("next.txt", b"Words.")
         await desk.store.reached["processing"].wait()
-        await desk.store.apply(await desk.documents.removal(assistant="helper"))
+        await desk.store.apply(await desk.documents.removal("ann", "helper"))
         assert await desk.held() == {}
         assert (await desk.read("b.txt", b"Words.", assistant="other")).status == "indexed"
 
@@ -510,7 +510,7 @@ async def test_copies_are_documents_of_their_own(desk: Desk) -> None:
     [copy] = await desk.documents.of(ANN, assistant="other")
     assert copy.id != original.id
     assert replace(copy, id=original.id, assistant="helper", version=original.version) == original
-    await desk.store.apply(await desk.documents.removal(assistant="helper"))
+    await desk.store.apply(await desk.documents.removal("ann", "helper"))
     found = await desk.documents.search("ann", assistant=other, conversation="none", question="owl")
     assert found
     assert {p.document for p in found} == {copy.id}
@@ -546,7 +546,7 @@ async def test_a_document_deleted_while_it_is_copied_is_left_out(desk: Desk) -> 
     assert await desk.documents.copy(helper, other) == 1
     [copy] = await desk.documents.of(ANN, assistant="other")
     assert copy.filename == "b.txt"
-    await desk.store.apply(await desk.documents.removal(assistant="helper"))
+    await desk.store.apply(await desk.documents.removal("ann", "helper"))
     assert await desk.documents.content(ANN, copy.id) == b"Same."
     await desk.documents.discard(ANN, copy.id)
     assert await desk.held() == {}
@@ -627,7 +627,7 @@ async def test_more_documents_than_are_fetched_at_once(monkeypatch: pytest.Monke
     async with opened() as desk:
         added = [await desk.add(f"{n}.png", png()) for n in range(number)]
         assert [d.id for d in await desk.documents.of(ANN, assistant="helper")] == [d.id for d in added]
-        await desk.store.apply(await desk.documents.removal(assistant="helper"))
+        await desk.store.apply(await desk.documents.removal("ann", "helper"))
         assert await desk.held() == {}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from served import serving
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "tests" / "thirdparty" / "backchat_example"
+PATIENCE = 1000 if os.environ.get("BACKCHAT_SOAK") else 110
 CONFIG = """
 server: {drain: 10}
 storage: {use: sqlite, path: {$data: backchat.db}}
@@ -37,7 +40,7 @@ class Installed(NamedTuple):
 
 
 def run(args: Sequence[str | Path], cwd: Path) -> str:
-    ended = subprocess.run(args, cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
+    ended = subprocess.run(args, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ended.returncode == 0, f"{args}\n{ended.stdout}\n{ended.stderr}"
     return ended.stdout
 
@@ -107,6 +110,7 @@ def test_the_plugin_is_listed(installed: Installed) -> None:
     lines = [line.split() for line in installed.run("backchat", "plugins").splitlines()]
     assert ["example", "1.0", "provider", "greeter"] in lines
     assert ["example_plain", "1.0", "dialect", "plain"] in lines
+    assert ["example_jsonl", "1.0", "storage", "jsonl"] in lines
     assert ["echo", __version__, "provider", "echo"] in lines
 
 
@@ -128,3 +132,18 @@ def test_the_plugins_own_tests_pass(installed: Installed) -> None:
     said = installed.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=installed.example)
     assert " passed" in said
     assert " skipped" not in said
+
+
+KIT = ("--backchat-storage=jsonl", '--backchat-storage-config={"path": "{dir}/records.jsonl"}')
+SHORT = "(TestContract and not many_words and not very_many) or (test_the_story and chat)"
+
+
+@pytest.mark.timeout(PATIENCE + 10)
+def test_the_plugins_storage_passes_the_kit(installed: Installed, tmp_path: Path) -> None:
+    """As its author runs it: in a directory where nothing is. All of it takes a while: with BACKCHAT_SOAK=1."""
+    some = () if os.environ.get("BACKCHAT_SOAK") else ("-k", SHORT)
+    said = installed.run("python", "-m", "pytest", "-p", "no:cacheprovider", *KIT, *some, cwd=tmp_path)
+    (counted,) = re.findall(r"^jsonl: (\d+) tests, of which (\d+) opened a store: (.*)$", said, re.MULTILINE)
+    assert int(counted[0]) == int(counted[1]) > 150
+    assert counted[2] == "backchat_example.jsonl.JsonlStore"
+    assert re.search(r"^=+ \d+ passed.*=+$", said.splitlines()[-1])

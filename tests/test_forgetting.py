@@ -237,9 +237,14 @@ async def own_id(box: Box, name: str) -> str:
     return found.id
 
 
+FILE = {"storage": {"use": "sqlite", "path": {"$data": "backchat.db"}}}
+"""For tests that look into it."""
+
+
+@pytest.mark.own_storage
 async def test_a_reply_that_is_being_made_is_dropped(serve: Serve, tmp_path: Path) -> None:
     """In one process: whoever reads it is told, and other users notice nothing."""
-    box = await serve({**THREADS, "providers": {"echo": {"use": "echo", "delay_ms": 20, "words": 100}}})
+    box = await serve({**THREADS, **FILE, "providers": {"echo": {"use": "echo", "delay_ms": 20, "words": 100}}})
     async with sdk(box, "ann") as ann, sdk(box, "bob") as bob:
         thread = str((await ann.create_thread((await ann.create_assistant(name="a")).assistant_id)).thread_id)
         others = asyncio.create_task(bob.send_message("wombatlike"))
@@ -259,12 +264,13 @@ async def test_a_reply_that_is_being_made_is_dropped(serve: Serve, tmp_path: Pat
     assert holding(await contents(tmp_path), ["xylophonist", "quuxbarian", thread]) == {}
 
 
+@pytest.mark.own_storage
 async def test_a_reply_that_does_not_stop_in_time(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It finds its conversation gone when it ends, and goes too."""
     monkeypatch.setattr(belongings, "PATIENCE", 0)
-    box = await serve({**THREADS, "providers": {"echo": {"use": "echo", "delay_ms": 20, "words": 60}}})
+    box = await serve({**THREADS, **FILE, "providers": {"echo": {"use": "echo", "delay_ms": 20, "words": 60}}})
     async with sdk(box, "ann") as ann:
         id = await own_id(box, "ann")
         events = []
@@ -515,9 +521,10 @@ async def tokened(one: Node, name: str) -> Bearer:
     return Bearer(Identity(user=key.user, key=key.id, platform="ollama"), parse(token))
 
 
+@pytest.mark.own_storage
 async def test_nothing_of_a_vault_is_left(serve: Serve, tmp_path: Path) -> None:
     """Details, contents, hashes, keys and what was deleted before; not in the files either. Others keep theirs."""
-    box = await serve({"dialects": ["chat", "convos", "vault"]})
+    box = await serve({**FILE, "dialects": ["chat", "convos", "vault"]})
     ann, bob = await caller(box, "ann"), await caller(box, "bob")
     told: list[str] = [await own_id(box, "ann")]
     for n, word in enumerate(WORDS["ann"][:4]):

@@ -12,9 +12,9 @@ from langgraph.graph.state import CompiledStateGraph
 
 from backchat.domain.message import Usage
 from backchat.errors import Cancelled
+from backchat.testing.conformance.drivers import DRIVERS
 from backchat.testing.plugin import Serve
 from backchat.testing.server import Box, events
-from drivers import DRIVERS
 from openai_upstream import Hang, Step, Upstream, chunk, text
 from openai_upstream import serve as upstream_server
 from workspaces_box import FREE, Person, person

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +18,9 @@ from backchat.domain.identity import Identity
 from backchat.errors import Conflict, InvalidCredentials
 from backchat.hookspecs import hookimpl
 from backchat.ports.auth import Credentials
+from backchat.services.kinds import KINDS
+from backchat.services.windows import Windows
+from backchat.testing.memory_store import MemoryStore
 from backchat.testing.plugin import Serve
 from backchat.web.address import address, network
 from backchat.web.dialect import Call, Dialect, Problem, Route, mount
@@ -28,14 +30,13 @@ from backchat.web.keys import (
     BODY_LIMIT,
     DIALECT_SETTINGS,
     DIALECTS,
-    LIMITER,
     METRICS,
     OPENINGS,
     PROXIES,
     SERVICES,
     STREAMS,
 )
-from backchat.web.limiting import Budget, Limiter, Rate, Windows
+from backchat.web.limiting import Budget, Rate, parsed
 from backchat.web.metrics import Metrics
 from backchat.web.requests import requests, sign
 
@@ -74,6 +75,7 @@ class Section(Schema):
         (" 50 per 15 minutes ", "50 per 15 minutes"),
         ("1 per Day", "1 per Day"),
         ("7/5 minutes", "7/5 minutes"),
+        ("1 per 10 years", "1 per 10 years"),
         ("off", None),
         (False, None),
         (None, None),
@@ -87,7 +89,17 @@ def test_rates(given: object, rate: str | None) -> None:
     "given",
     [
         *("", "7", 7, True, 0, [], {}, "7/fortnight", "0/minute", "7 per 0 minutes", "-1/minute", "1.5/minute"),
-        *("seven/minute", "1/second; 5/minute", "7/minute; rm", "7 minute", "7//minute", "٧/minute", "7/minute\x00"),
+        *(
+            "seven/minute",
+            "1/second; 5/minute",
+            "7/minute; rm",
+            "7 minute",
+            "7//minute",
+            "1 per 11 years",
+            "7/minutess",
+            "٧/minute",
+            "7/minute\x00",
+        ),
         "9" * 99 + "/minute",
     ],
 )
@@ -96,60 +108,20 @@ def test_what_is_no_rate(given: object) -> None:
         Section().load({"rate": given})
 
 
-# Windows
-
-
-async def test_a_window_begins_with_its_first_call_and_ends_exactly(clock: Clock) -> None:
-    limiter = Limiter(clock)
-    left = []
-    for _ in range(4):
-        window = await limiter.count("3 per 2 minutes", "a")
-        left.append((window.remaining, window.exceeded, window.ends_at - EPOCH, window.ends_in))
-        clock.move(10)
-    assert left == [(2, False, 120.25, 120), (1, False, 120.25, 110), (0, False, 120.25, 100), (0, True, 120.25, 90)]
-    clock.move(79.999)
-    assert (await limiter.count("3 per 2 minutes", "a")).exceeded
-    clock.move(0.001)
-    window = await limiter.count("3 per 2 minutes", "a")
-    assert (window.remaining, window.ends_at - EPOCH) == (2, 240.25)
-
-
-async def test_windows_of_one_limiter_do_not_mix(clock: Clock) -> None:
-    limiter = Limiter(clock)
-    callers = [("a", "b"), ("a", "c"), ("a", "b/c"), ("a/b", "c/d"), ("d",)]
-    for caller in callers:
-        assert not (await limiter.count("1/minute", *caller)).exceeded
-    for caller in callers:
-        assert (await limiter.count("1/minute", *caller)).exceeded
-    assert not (await Limiter(clock).count("1/minute", *callers[0])).exceeded
-
-
-async def test_many_calls_at_once_are_all_counted(clock: Clock) -> None:
-    limiter = Limiter(clock)
-    windows = await asyncio.gather(*[limiter.count("30/minute", "a") for _ in range(100)])
-    assert sum(not window.exceeded for window in windows) == 30
-
-
-async def test_what_has_passed_is_forgotten(clock: Clock) -> None:
-    windows = Windows(lambda: clock().timestamp())
-    for n in range(1000):
-        await windows.incr(f"key-{n}", 60 if n % 2 else 3600)
-    clock.move(60)
-    assert await windows.get("key-1") == 0
-    assert await windows.reset() == 500
-    assert await windows.get("key-2") == 0
-
-
-async def test_a_window_that_was_cleared_begins_anew(clock: Clock) -> None:
-    windows = Windows(lambda: clock().timestamp())
-    await windows.incr("a", 60)
-    await windows.clear("a")
-    clock.move(30)
-    assert await windows.incr("a", 60) == 1
-    clock.move(30)
-    assert await windows.get("a") == 1
-    clock.move(30)
-    assert await windows.get("a") == 0
+@pytest.mark.parametrize(
+    ("rate", "calls", "seconds"),
+    [
+        ("7/minute", 7, 60),
+        ("50 per 15 Minutes", 50, 900),
+        ("3 / 2 hours", 3, 7200),
+        ("9per day", 9, 86_400),
+        ("1/second", 1, 1),
+        ("1/month", 1, 2_592_000),
+        ("1/year", 1, 31_536_000),
+    ],
+)
+def test_how_many_in_how_many_seconds(rate: str, calls: int, seconds: int) -> None:
+    assert parsed(rate) == (calls, seconds)
 
 
 # Routes
@@ -266,8 +238,9 @@ def serving(clock: Clock) -> Serving:
         app = web.Application(middlewares=[requests, errors])
         app[DIALECTS], app[DIALECT_SETTINGS] = {}, {"lab": Rates(address, user)}
         app[BODY_LIMIT], app[METRICS], app[STREAMS], app[OPENINGS] = 1 << 20, Metrics(), set(), set()
-        app[SERVICES], app[AUTHENTICATORS] = SimpleNamespace(), (Names(),)  # type: ignore[misc]
-        app[LIMITER], app[PROXIES] = Limiter(clock), proxies
+        windows = Windows(MemoryStore(KINDS), clock)
+        app[SERVICES], app[AUTHENTICATORS] = SimpleNamespace(windows=windows), (Names(),)  # type: ignore[misc]
+        app[PROXIES] = proxies
         mount(app, lab())
         app.on_response_prepare.append(sign)
         async with TestClient(TestServer(app)) as client:

@@ -293,7 +293,7 @@ async def test_forgetting_leaves_nothing_behind(tmp_path: Path) -> None:
             await world.tell("I live in Quedlinburg and my name is Xanthippe.")
             await world.tell("Actually, I moved to Wernigerode.")
             await world.tell("I live in Ouagadougou.", assistant="b1")
-            removal = world.memories.removal("a1")
+            removal = world.memories.removal("ann", "a1")
             messages = [
                 Delete("message", r.id) for r in await store.find(Query(kind="message", where=(("owner", ("ann",)),)))
             ]
@@ -470,7 +470,7 @@ async def test_a_turn_that_runs_during_a_reset_teaches_nothing(store: RecordStor
         assert (await world.facts(), await world.facts("a2")) == ([], ["I like rum"])
         await world.tell("I like milk.")
         assert await world.facts() == ["I like milk"]
-        await store.apply(world.memories.removal("a1"))
+        await store.apply(world.memories.removal("ann", "a1"))
         assert await store.count(Query(kind="memory_reset")) == 0
 
 
@@ -509,7 +509,7 @@ async def test_nothing_is_left_of_an_assistant_deleted_while_its_memories_are_em
         old = await world.memories.add(ANN, "a1", "Likes coffee")
 
         async def delete() -> None:
-            await store.apply([Delete("assistant", "a1"), *world.memories.removal("a1")])
+            await store.apply([Delete("assistant", "a1"), *world.memories.removal("ann", "a1")])
 
         embedder.meanwhile = delete
         if how == "add":

@@ -545,8 +545,7 @@ async def test_nothing_more_is_shown_after_the_access(end: str) -> None:
                 await again
 
 
-async def test_a_stream_of_another_process_ends_with_the_access(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backchat.services.following.POLL", 0)
+async def test_a_stream_of_another_process_ends_with_the_access() -> None:
     async with talking("Hel", asyncio.Event(), recheck=AT_ONCE) as (here, store, run), asyncio.timeout(10):
         await anext(here.runs.follow(ANN, run.id))
         async with node(store, recheck=AT_ONCE) as other:

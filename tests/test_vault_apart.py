@@ -43,6 +43,7 @@ async def adopted(ann: Caller, entry: int) -> str:
 # ---- hooks ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.own_storage
 async def test_no_hook_is_given_anything_until_it_is_adopted(serve: Serve) -> None:
     """Not even the storage. What adopting shows is a conversation like every other, to those that see such."""
     spy = Spy()

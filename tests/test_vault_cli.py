@@ -678,6 +678,15 @@ def test_on_a_terminal(vault: Owner) -> None:
     assert recovery not in asked.shown
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is what it is in a terminal: a shell has the commands that it runs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_nothing_half_done(vault: Owner, tmp_path: Path) -> None:
     """At a server that never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -687,14 +696,18 @@ def test_ctrl_c_leaves_nothing_half_done(vault: Owner, tmp_path: Path) -> None:
         with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             connection, _ = silent.accept()
             connection.recv(1)
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=20)
-            connection.close()
+            try:
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=20)
+            finally:
+                process.kill()
+                connection.close()
     assert process.returncode == 1
     assert (out, err.strip()) == (b"", b"Aborted!")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_says_what_was_done_until_then(vault: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = "\n".join([json.dumps({"chatId": f"c{n}", "platform": "p", "messages": [HELLO]}) for n in range(9)])
     push, done, never = VaultClient.push, 0, asyncio.Event()

@@ -199,6 +199,7 @@ UNFIT = [
 ]
 
 
+@pytest.mark.any_storage
 async def test_what_a_plain_push_may_not_hold_is_not_sealed(box: Box) -> None:
     text = await token(box)
     async with between(box) as way, VaultClient(way.url, text) as ann:
@@ -235,6 +236,7 @@ ODD: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.any_storage
 async def test_other_things_that_do_not_fit(box: Box) -> None:
     async with between(box) as way, VaultClient(way.url, await token(box)) as ann:
         for arguments in ODD:
@@ -244,6 +246,7 @@ async def test_other_things_that_do_not_fit(box: Box) -> None:
     assert "POST push" not in way.asked
 
 
+@pytest.mark.any_storage
 async def test_a_platform_is_as_long_as_its_stored_form(box: Box) -> None:
     """A letter may become two: so for whoever seals, and for the server."""
     text = await token(box)
@@ -415,6 +418,7 @@ async def test_only_after_a_rotation_is_an_entry_looked_at(box: Box) -> None:
         assert way.asked == ["POST push"]
 
 
+@pytest.mark.any_storage
 async def test_a_server_that_tells_of_no_keys(box: Box) -> None:
     async with between(box) as way, VaultClient(way.url, await token(box)) as ann:
         await ann.push("c", [HI])
@@ -477,6 +481,7 @@ async def test_one_that_keeps_changing_is_pushed_in_the_end(box: Box) -> None:
     assert way.asked.count("GET pull") == pushing.LOOKS
 
 
+@pytest.mark.any_storage
 @pytest.mark.parametrize("odd", [{"id": 1}, {"id": "no good id"}, None])
 async def test_keys_that_are_none(box: Box, odd: Any) -> None:
     async with between(box) as way, VaultClient(way.url, await token(box)) as ann:
@@ -596,6 +601,7 @@ def swap(*fields: str) -> Alters:
     return alters
 
 
+@pytest.mark.any_storage
 async def test_each_way_to_tamper_is_told_in_its_own_words(box: Box) -> None:
     content_of = ("encryptedContent", "iv", "keyId")
     ways = {
@@ -631,6 +637,7 @@ async def test_each_way_to_tamper_is_told_in_its_own_words(box: Box) -> None:
     }
 
 
+@pytest.mark.any_storage
 async def test_a_wrapped_key_that_is_not_for_this_token(box: Box) -> None:
     other = await token(box, "bob")
     headers = {"Authorization": f"Bearer {other}"}
@@ -654,6 +661,7 @@ OTHER_WRAPS = [
 ]
 
 
+@pytest.mark.any_storage
 async def test_a_wrap_of_another_kind_is_not_opened(box: Box) -> None:
     async with between(box) as way, VaultClient(way.url, await token(box)) as ann:
         for field, value in OTHER_WRAPS:
@@ -668,6 +676,7 @@ async def test_a_wrap_of_another_kind_is_not_opened(box: Box) -> None:
     assert "POST push" not in way.asked
 
 
+@pytest.mark.any_storage
 async def test_another_thing_than_was_asked_for(box: Box) -> None:
     text = await token(box)
     async with between(box) as way, VaultClient(way.url, text) as ann:
@@ -696,6 +705,7 @@ OTHERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.any_storage
 async def test_other_entries_than_were_asked_for(box: Box) -> None:
     """A server may not choose which chat is opened, deleted or sent in the clear."""
     async with between(box) as way, VaultClient(way.url, await token(box)) as ann:
@@ -724,6 +734,7 @@ async def test_an_iv_that_was_used_before_is_refused(box: Box, monkeypatch: pyte
 # ---- secrecy --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_storage
 async def test_nothing_secret_is_in_logs_errors_and_reprs(box: Box, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     own, text = new_key(), await token(box)
@@ -753,6 +764,7 @@ async def test_nothing_secret_is_in_logs_errors_and_reprs(box: Box, caplog: pyte
         assert hidden not in seen
 
 
+@pytest.mark.any_storage
 async def test_outside_of_the_context_it_says_what_to_do(box: Box) -> None:
     client = VaultClient(address(box), await token(box))
     with pytest.raises(RuntimeError, match="async with"):
@@ -793,6 +805,7 @@ def test_every_method_is_on_the_page() -> None:
     assert failures <= set(re.findall(r"^\| `(\w+)`", PAGE, re.MULTILINE))
 
 
+@pytest.mark.any_storage
 async def test_time_is_no_secret(box: Box) -> None:
     """Entries tell when they were made, in UTC."""
     async with vault(box) as ann:

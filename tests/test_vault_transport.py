@@ -36,6 +36,7 @@ from vault_between import (
     vault,
 )
 
+pytestmark = pytest.mark.any_storage
 TOKEN = "bsk_a_" + "0123456789" * 5
 OWN = VaultKey("own", bytes(32))
 NONE = {"tokens": [], "total": 0}

@@ -66,6 +66,7 @@ async def test_metrics_count(serve: Serve) -> None:
     assert after["backchat_store_commit_batches_count"] >= 6
 
 
+@pytest.mark.any_storage
 async def test_the_openapi_document_has_every_mounted_route(box: Box) -> None:
     document = await (await box.client.get("/openapi.json")).json()
     await asyncio.to_thread(validate, document)
@@ -83,12 +84,14 @@ async def test_the_openapi_document_has_every_mounted_route(box: Box) -> None:
     assert all(op["summary"] for methods in document["paths"].values() for op in methods.values())
 
 
+@pytest.mark.any_storage
 async def test_the_docs_page_is_served(box: Box) -> None:
     answer = await box.client.get("/docs")
     assert answer.content_type == "text/html"
     assert "openapi.json" in await answer.text()
 
 
+@pytest.mark.any_storage
 @pytest.mark.parametrize(("given", "kept"), [("abc-1.2_X", True), ("", False), ("x" * 65, False), ("a b", False)])
 async def test_request_ids(box: Box, given: str, kept: bool) -> None:
     for path, status in (("/healthz", 200), ("/api/chat/conversations", 401), ("/nowhere", 404)):
@@ -106,6 +109,7 @@ async def test_a_stream_has_a_request_id_too(box: Box) -> None:
     assert answer.headers["X-Request-ID"] == "mine"
 
 
+@pytest.mark.any_storage
 async def test_404_and_405_speak_the_nearest_dialect(box: Box) -> None:
     unknown = await box.client.get("/api/chat/nowhere")
     assert unknown.status == 404
@@ -189,6 +193,7 @@ async def test_a_stream_that_breaks_is_cut_and_says_nothing_false(
     assert '"delta":"two"' in rest
 
 
+@pytest.mark.any_storage
 @pytest.mark.parametrize(
     ("origins", "origin", "allowed"),
     [

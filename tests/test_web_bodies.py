@@ -30,6 +30,7 @@ from backchat.web.fields import Uploads
 from backchat.web.multipart import PARTS, Form, MalformedBody, Upload, boundary_of
 from backchat.web.spool import Spool
 
+pytestmark = pytest.mark.any_storage
 SERVER_LIMIT, ROUTE_LIMIT = 64 << 10, 4 << 20
 FORM_TYPE = f"{MULTIPART}; boundary=b"
 

@@ -20,6 +20,8 @@ from backchat.web.keys import OPENINGS, STREAMS
 from backchat.web.patience import Patience, patiently, streamed
 from backchat.web.sse import frame
 
+pytestmark = pytest.mark.any_storage
+
 
 @dataclass
 class Lab:

@@ -19,16 +19,20 @@ from backchat.errors import BackchatError, ConfigError
 # Each command's module, imported when the command is called for: a chat client need not load the server. In it the
 # command has its own name, with an underscore behind it where that is a word of Python.
 COMMANDS = {
+    "backup": "backup",
     "chat": "chat",
     "check": "check",
+    "copy": "copy",
     "export": "exporting",
     "import": "importing",
     "keys": "keys",
     "plugins": "check",
+    "restore": "backup",
     "serve": "serve",
     "usage": "usage",
     "users": "users",
     "vault": "vault",
+    "verify": "backup",
     "worker": "serve",
 }
 

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 import click
 
 from backchat.app import open_accounts
-from backchat.config import Config, load_config
+from backchat.config import Config, Selected, load_config, load_storage
 from backchat.errors import ConfigError
 from backchat.plugins import Plugins
+from backchat.ports.storage import StorageBackend
 from backchat.services.accounts import Accounts
 from backchat.web.logs import set_up_logs
 
@@ -39,13 +40,23 @@ class Installation:
         """The same, and the data directory is there if the configuration uses it: readable by its owner only."""
         config = self.load()
         if config.uses_data:
-            try:
-                self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                raise ConfigError(f"--data: {self.data} cannot be made: {error.strerror}") from error
-            if not os.access(self.data, os.R_OK | os.W_OK | os.X_OK):
-                raise ConfigError(f"--data: {self.data} cannot be written")
+            self._make_data()
         return config
+
+    def load_usable_storage(self) -> Selected[StorageBackend]:
+        """The section ``storage`` alone: what else is in the file, and in the environment, plays no part."""
+        storage, uses_data = load_storage(self.file, Plugins(from_entry_points=True), data=self.data)
+        if uses_data:
+            self._make_data()
+        return storage
+
+    def _make_data(self) -> None:
+        try:
+            self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--data: {self.data} cannot be made: {error.strerror}") from error
+        if not os.access(self.data, os.R_OK | os.W_OK | os.X_OK):
+            raise ConfigError(f"--data: {self.data} cannot be written")
 
     def run(self, work: Callable[[Accounts], Coroutine[Any, Any, T]]) -> T:
         """Do some work on the accounts, also while a server runs on them. What a store has to say is logged."""

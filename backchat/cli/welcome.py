@@ -15,6 +15,7 @@ from aiohttp import web
 from backchat import __version__
 from backchat.cli.installation import Installation
 from backchat.config import Config
+from backchat.errors import Conflict
 from backchat.services.accounts import Accounts
 
 FIRST_USER = "admin"
@@ -33,10 +34,13 @@ def url_of(host: str, port: int) -> str:
 
 
 async def first_key(accounts: Accounts) -> str | None:
-    """On a store without accounts, a first user and its key; None on any other."""
+    """On a store without accounts, a first user and its key; None on any other, and if another process makes them."""
     if not await accounts.is_empty():
         return None
-    user = await accounts.create_user(FIRST_USER, role="admin")
+    try:
+        user = await accounts.create_user(FIRST_USER, role="admin")
+    except Conflict:
+        return None
     _, key = await accounts.create_key(user, "first key")
     return key
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from backchat.config.load import load_config
+from backchat.config.load import load_config, load_storage
 from backchat.config.opening import opened
 from backchat.config.replies import RepliesSettings
 from backchat.config.sections import Config, Selected, ServerSettings
 
-__all__ = ["Config", "RepliesSettings", "Selected", "ServerSettings", "load_config", "opened"]
+__all__ = ["Config", "RepliesSettings", "Selected", "ServerSettings", "load_config", "load_storage", "opened"]

@@ -15,6 +15,7 @@ from backchat.config.sections import OWN, SECTIONS, Config, Configurable, Select
 from backchat.errors import ConfigError
 from backchat.plugins import Offers, Plugins
 from backchat.ports.extraction import Extractor
+from backchat.ports.storage import StorageBackend
 from backchat.services.extraction import by_suffix
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -45,6 +46,19 @@ def load_config(path: Path | None, plugins: Plugins, *, data: Path) -> Config:
     references = References(here, data, problems)
     resolved = {name: references.resolve(found[name], name) for name in known if found.get(name) is not None}
     return _Check(problems, plugins).config(resolved, uses_data=references.used_data)
+
+
+def load_storage(path: Path | None, plugins: Plugins, *, data: Path) -> tuple[Selected[StorageBackend], bool]:
+    """The section ``storage`` of a configuration file, that of ``minimal.yml`` if it has none or there is no file, and
+    whether the storage is in the data directory. Other sections play no part. Raises ConfigError as ``load_config``
+    does.
+    """
+    given = parse(read(path), str(path)) if path is not None else {}
+    found = given.get("storage") or parse(packaged("minimal.yml"), "minimal.yml")["storage"]
+    problems = Problems()
+    references = References(path.parent if path is not None else Path.cwd(), data, problems)
+    node = references.resolve(found, "storage")
+    return _Check(problems, plugins).storage(node), references.used_data
 
 
 class _Check:
@@ -95,6 +109,12 @@ class _Check:
             authorize=offers.authorize,
             uses_data=uses_data,
         )
+
+    def storage(self, node: Any) -> Selected[StorageBackend]:
+        selected = self._one(self._plugins.storages, node, "storage")
+        if selected is None or self._problems.lines:
+            raise ConfigError(self._problems.lines)
+        return selected
 
     def _one(self, offers: Offers[C], node: Any, path: str) -> Selected[C] | None:
         """What a section selects: a mapping with ``use``, or just the name."""

@@ -27,8 +27,10 @@ class Kind:
     facets      fields and lists that narrow it further, within one partition, which is among ``within``; they change
                 what such a search costs, never what it finds
     indexes     field groups to index; equality fields first, then the field that orders or is ranged over
-    unique      field groups of which no two records may share all values; a group with a null in it is not checked
-    partition   the field that says whose the record is (the owner, the conversation, the run); never changes
+    unique      field groups of which no two records may share all values; a group with a null in it is not checked.
+                With a partition, each begins with it: a cluster that keeps partitions apart can check no other
+    partition   the field that says whose the record is (the owner, the conversation, the run); not null, and never
+                changes
     """
 
     name: str
@@ -49,6 +51,8 @@ class Kind:
         unknown = grouped | ({self.partition} if self.partition else set())
         if unknown - set(self.fields):
             raise ValueError(f"{self.name}: {', '.join(sorted(unknown - set(self.fields)))} not among its fields")
+        if self.partition and any(group[0] != self.partition for group in self.unique):
+            raise ValueError(f"{self.name}: unique groups begin with the partition {self.partition}")
         if not set(self.facets) <= {*self.fields, *self.lists} or (self.facets and self.partition not in self.within):
             raise ValueError(f"{self.name}: facets are fields or lists of a kind searched within its partition")
 
@@ -143,7 +147,10 @@ class Query:
 
 
 class RecordStore(Protocol):
-    """Six methods. Test an implementation by subclassing ``backchat.testing.storage.StorageContract``."""
+    """Six methods; ``backchat.ports.abilities`` has what a store may offer besides.
+
+    Test an implementation with ``pytest --backchat-storage=<its name>`` (docs/write-a-plugin.md).
+    """
 
     async def get(self, kind: str, id: str) -> Record | None: ...
 

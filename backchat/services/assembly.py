@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from backchat.domain.conversation import Conversation
 from backchat.domain.limits import DocumentLimits, ImportLimits, Retention, SessionTimes, Titling, VaultLimits
 from backchat.domain.usage import Credits
 from backchat.ports.agents import Agent
@@ -59,6 +60,7 @@ from backchat.services.turns import Turns
 from backchat.services.upgrades import Upgrades
 from backchat.services.vault import Vault
 from backchat.services.vault_keys import VaultKeys
+from backchat.services.windows import Windows
 from backchat.services.workers import Workers
 from backchat.services.workspace_conversations import WorkspaceConversations
 from backchat.services.workspaces import Workspaces
@@ -100,6 +102,7 @@ async def assembled(parts: Parts) -> AsyncIterator[Services]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(services.ledger)
         await stack.enter_async_context(services.catalogue)
+        await stack.enter_async_context(services.runs.news)
         await stack.enter_async_context(workers)
         await stack.enter_async_context(jobs)
         await stack.enter_async_context(services.imports)
@@ -117,7 +120,7 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
     jobs = Jobs(store, runs.worker, new_id)
     assistants = Assistants(store, parts.embedders, jobs, now=now, new_id=new_id)
 
-    async def unread(conversation: str) -> None:
+    async def unread(conversation: Conversation) -> None:
         await documents.drop(conversation)
 
     conversations = Conversations(store, access, now, new_id, idle=runs.idle, stop=runs.stop_on, unread=unread)
@@ -207,6 +210,7 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
         ),
         vault=vault,
         vault_keys=vault_keys,
+        windows=Windows(store, now),
         workspace_conversations=WorkspaceConversations(
             store=store, workspaces=workspaces, conversations=conversations, ledger=ledger, now=now, new_id=new_id
         ),

@@ -11,7 +11,7 @@ ASSISTANT = Kind(
     fields=("owner", "name", "created", "main"),
     indexes=(("owner", "created"), ("owner", "name", "created")),
     # The default one: ``main`` is the owner's id, null in all others.
-    unique=(("main",),),
+    unique=(("owner", "main"),),
     partition="owner",
 )
 

@@ -28,12 +28,12 @@ SETTLE = 30.0
 
 class HasDocuments(Protocol):
     async def copy(self, source: Assistant, target: Assistant) -> int: ...
-    async def removal(self, *, assistant: str) -> list[Change]: ...
+    async def removal(self, owner: str, assistant: str) -> list[Change]: ...
 
 
 class HasMemories(Protocol):
     async def copy(self, source: Assistant, target: Assistant) -> int: ...
-    def removal(self, assistant: str) -> list[Change]: ...
+    def removal(self, owner: str, assistant: str) -> list[Change]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class Clearing:
     async def work(self, job: Job) -> Sequence[Change]:
         """Nothing new can come to hang on it: whatever is stored for an assistant requires its record."""
         id = job.payload["assistant"]
-        where = (("assistant", (id,)), ("owner", (job.owner,)))
+        where = (("owner", (job.owner,)), ("assistant", (id,)))
         while page := await self.store.find(Query(kind="conversation", where=where, limit=PAGE)):
             for record in page:
                 await self.clear(record.id)
-        return [*await self.documents.removal(assistant=id), *self.memories.removal(id)]
+        return [*await self.documents.removal(job.owner, id), *self.memories.removal(job.owner, id)]
 
     async def failed(self, job: Job, error: BackchatError) -> Sequence[Change]:
         return []
@@ -123,7 +123,8 @@ class Assistants:
         """The caller's default assistant, made when it is first asked for."""
 
         async def attempt() -> Assistant:
-            found = await self._store.find(Query(kind=ASSISTANT.name, where=(("main", (who.user,)),), limit=1))
+            mine = (("owner", (who.user,)), ("main", (who.user,)))
+            found = await self._store.find(Query(kind=ASSISTANT.name, where=mine, limit=1))
             if found:
                 return assistant_of(found[0])
             return await self.create(who, name="Default assistant", default=True)
@@ -180,4 +181,4 @@ class Assistants:
 
         job = await retrying(attempt)
         self._jobs.start(job)
-        await self._jobs.settled([job.line], SETTLE)
+        await self._jobs.settled([job.line], SETTLE, owners=[job.owner])

@@ -50,7 +50,8 @@ async def erasure(store: RecordStore, conversations: Sequence[Conversation]) -> 
     It is stale when anything is written to one of them meanwhile.
     """
     ids = [c.id for c in conversations]
-    documents = await documents_in(store, [scope_of(conversation=id) for id in ids])
+    owners = [*{c.owner for c in conversations}]
+    documents = await documents_in(store, owners, [scope_of(conversation=id) for id in ids])
     gone = [Delete(CONVERSATION.name, c.id, c.version) for c in conversations]
     return [*gone, *await belongings(store, ids), *await removed(store, documents)]
 
@@ -58,7 +59,7 @@ async def erasure(store: RecordStore, conversations: Sequence[Conversation]) -> 
 async def being_read(store: RecordStore, conversations: Sequence[Conversation]) -> list[Conversation]:
     """Those of the conversations that have documents which are being read."""
     scopes = {scope_of(conversation=c.id): c for c in conversations}
-    where = (("scope", tuple(scopes)), ("status", UNREAD))
+    where = (("owner", [*{c.owner for c in conversations}]), ("scope", tuple(scopes)), ("status", UNREAD))
     found = await store.values(Query(kind=DOCUMENT.name, where=where, limit=len(scopes)), "scope")
     return [scopes[str(scope)] for scope in found]
 
@@ -76,7 +77,7 @@ async def forget(store: RecordStore, user: str) -> None:
     those, and what was spent for them stays on the books: ids and numbers.
     """
     own = (("owner", (user,)),)
-    kinds = [kind.name for kind in KINDS if kind.partition == "owner"]
+    kinds = [*[kind.name for kind in KINDS if kind.partition == "owner"], SHARE.name]
     by_user = [Purge(kind.name, (("user", (user,)),)) for kind in (API_KEY, MEMBERSHIP)]
     ways_in = [*by_user, Purge(SESSION.name, own), Purge(IMPORT.name, own)]
     await store.apply([Delete(USER.name, user), *ways_in])

@@ -12,7 +12,7 @@ from backchat.errors import Internal
 from backchat.ports.storage import Change, Condition, Delete, Kind, Purge, Put, Query, Record, RecordStore
 
 BLOB = Kind(name="blob", fields=("owner",), indexes=(("owner",),), partition="owner")
-BLOB_CHUNK = Kind(name="blob_chunk", fields=("owner", "blob", "n"), indexes=(("blob", "n"),), partition="owner")
+BLOB_CHUNK = Kind(name="blob_chunk", fields=("owner", "blob", "n"), indexes=(("owner", "blob"),), partition="owner")
 CHUNK = 1 << 20
 PAGE = 8
 """Chunks that are read at a time."""

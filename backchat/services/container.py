@@ -32,6 +32,7 @@ from backchat.services.trees import Trees
 from backchat.services.turns import Turns
 from backchat.services.vault import Vault
 from backchat.services.vault_keys import VaultKeys
+from backchat.services.windows import Windows
 from backchat.services.workspace_conversations import WorkspaceConversations
 from backchat.services.workspaces import Workspaces
 
@@ -68,5 +69,6 @@ class Services:
     turns: Turns
     vault: Vault
     vault_keys: VaultKeys
+    windows: Windows
     workspace_conversations: WorkspaceConversations
     workspaces: Workspaces

@@ -31,7 +31,7 @@ def required(assistant: str | None) -> list[Change]:
 class Conversations:
     """``idle(conversation)`` waits until no run is active on it; ``stop(conversation)`` ends one that is.
 
-    ``unread(id)`` stops the reading of the documents of one that is about to be deleted.
+    ``unread(conversation)`` stops the reading of the documents of one that is about to be deleted.
     """
 
     store: RecordStore
@@ -40,7 +40,7 @@ class Conversations:
     new_id: Callable[[], str]
     idle: Callable[[Conversation], Awaitable[None]]
     stop: Callable[[Conversation], Awaitable[None]]
-    unread: Callable[[str], Awaitable[None]]
+    unread: Callable[[Conversation], Awaitable[None]]
 
     async def create(
         self, who: Identity, *, assistant: str | None = None, channel: str, metadata: Mapping[str, Any] | None = None
@@ -189,7 +189,7 @@ class Conversations:
         meanwhile.
         """
         for conversation in await being_read(self.store, conversations):
-            await self.unread(conversation.id)
+            await self.unread(conversation)
         await self.store.apply([*await erasure(self.store, conversations), *needed])
 
     async def truncate(self, who: Identity, id: str, keep: int) -> tuple[int, int]:

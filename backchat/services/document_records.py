@@ -12,7 +12,7 @@ from backchat.ports.storage import Condition, Kind, Purge, Put, Record
 DOCUMENT = Kind(
     name="document",
     fields=("owner", "scope", "status", "created"),
-    indexes=(("scope", "created"), ("owner", "created")),
+    indexes=(("owner", "scope", "created"), ("owner", "created")),
     partition="owner",
 )
 CHUNK = Kind(

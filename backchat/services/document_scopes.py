@@ -8,7 +8,7 @@ from backchat.domain.document import Document
 from backchat.ports.storage import Change, Condition, Delete, Purge, Query, RecordStore
 from backchat.services import blobs
 from backchat.services.document_records import CHUNK, DOCUMENT, VECTORS, document_of, scope_of
-from backchat.services.jobs import JOB
+from backchat.services.jobs import jobs_purge
 from backchat.services.paging import all_found
 
 PAGE = 500
@@ -17,14 +17,15 @@ UNREAD = ("pending", "processing")
 
 
 async def documents_in(
-    store: RecordStore, scopes: Sequence[str], *, owner: str | None = None, status: Sequence[str] = ()
+    store: RecordStore, owners: Sequence[str] | None, scopes: Sequence[str], *, status: Sequence[str] = ()
 ) -> list[Document]:
-    """Oldest first. Ids of assistants and conversations are nobody's twice: a scope has one owner."""
+    """Oldest first. Ids of assistants and conversations are nobody's twice: a scope has one owner.
+
+    ``owners`` are those of all the scopes; None if they are not known.
+    """
     if not scopes:
         return []
-    where: list[Condition] = [("scope", scopes)]
-    if owner is not None:
-        where.append(("owner", (owner,)))
+    where: list[Condition] = [("scope", scopes)] if owners is None else [("owner", owners), ("scope", scopes)]
     if status:
         where.append(("status", status))
     query = Query(kind=DOCUMENT.name, where=tuple(where), order=("created",), limit=PAGE)
@@ -45,7 +46,7 @@ async def removed(store: RecordStore, documents: Sequence[Document]) -> list[Cha
     changes: list[Change] = [Delete(DOCUMENT.name, d.id, d.version) for d in documents]
     changes += [Purge(kind.name, where) for kind in (CHUNK, VECTORS)]
     for first in range(0, len(documents), PAGE):
-        changes.append(jobs_purge(owner, [d.id for d in documents[first : first + PAGE]]))
+        changes.append(jobs_purge(owner, [line_of(d.id) for d in documents[first : first + PAGE]]))
     return [*changes, *await blobs.released(store, owner, [d.sha256 for d in documents])]
 
 
@@ -56,7 +57,3 @@ def scope_in(document: Document) -> str:
 def line_of(document: str) -> str:
     """The line of the jobs on a document."""
     return f"document {document}"
-
-
-def jobs_purge(owner: str, documents: Sequence[str]) -> Purge:
-    return Purge(JOB.name, (("line", tuple(line_of(id) for id in documents)), ("owner", (owner,))))

@@ -23,10 +23,10 @@ from backchat.services.access import owned
 from backchat.services.assistant_records import assistant_put
 from backchat.services.document_copies import copied_text
 from backchat.services.document_records import DOCUMENT, document_of, document_put, scope_of, text_purges
-from backchat.services.document_scopes import UNREAD, documents_in, jobs_purge, line_of, removed, scope_in
+from backchat.services.document_scopes import UNREAD, documents_in, line_of, removed, scope_in
 from backchat.services.extraction import Extraction, size_in_words
 from backchat.services.filenames import IMAGES, MEDIA, TEXTS, kept_name, kept_type, suffix_of
-from backchat.services.jobs import Job, Jobs, job_put
+from backchat.services.jobs import Job, Jobs, job_put, jobs_purge
 from backchat.services.reading import TOPIC, AssistantOf, Describe, Reading
 from backchat.services.retrieval import Retrieval
 from backchat.services.retrying import retrying
@@ -146,7 +146,7 @@ class Documents:
         """The documents of an assistant or a conversation, oldest first. Raises NotFound and Forbidden."""
         owner, _ = await self._place(who, assistant, conversation)
         scope = scope_of(assistant=assistant, conversation=conversation)
-        return await documents_in(self._store, [scope], owner=owner)
+        return await documents_in(self._store, [owner], [scope])
 
     async def open(self, who: Identity, id: str) -> Document:
         """Raises NotFound, or NotOwned for somebody else's."""
@@ -173,7 +173,7 @@ class Documents:
                 [
                     Delete(DOCUMENT.name, id, document.version),
                     *text_purges(document.owner, id),
-                    jobs_purge(document.owner, [id]),
+                    jobs_purge(document.owner, [line_of(id)]),
                     *await blobs.released(self._store, document.owner, [document.sha256]),
                 ]
             )
@@ -187,38 +187,43 @@ class Documents:
 
         Raises DocumentsPending if that is not enough; it names the files to nobody but their owner.
         """
-        scopes = []
+        scopes: list[str] = []
+        owners = [who.user] if conversation is None else None  # somebody's that is shared with the caller
         if assistant is not None:
             scopes.append(scope_of(assistant=assistant))
         if conversation is not None:
             scopes.append(scope_of(conversation=conversation))
-        pending = await documents_in(self._store, scopes, status=UNREAD)
-        if not pending or await self._jobs.settled([line_of(d.id) for d in pending], self._limits.wait):
+        pending = await documents_in(self._store, owners, scopes, status=UNREAD)
+        if not pending or await self._settled(pending):
             return
-        left = await documents_in(self._store, scopes, status=UNREAD)
+        left = await documents_in(self._store, [*{d.owner for d in pending}], scopes, status=UNREAD)
         if left:
             names = [d.filename for d in left if d.owner == who.user]
             named = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
             what = f"documents are still being read{': ' if named else ''}{named}"
             raise DocumentsPending(f"{what}; try again in a moment", retry_after=5)
 
-    async def removal(self, *, assistant: str) -> list[Change]:
-        """What deletes all documents of an assistant. Stale when one of them changes meanwhile.
+    async def _settled(self, pending: Sequence[Document]) -> bool:
+        """Wait until they have been read; False if that takes longer than ``limits.wait``."""
+        owners = [*{d.owner for d in pending}]
+        return await self._jobs.settled([line_of(d.id) for d in pending], self._limits.wait, owners=owners)
+
+    async def removal(self, owner: str, assistant: str) -> list[Change]:
+        """What deletes all documents of an owner's assistant. Stale when one of them changes meanwhile.
 
         Those that are being read are dropped at once.
 
         Apply it with the deletion of the assistant, at the version that it had before: a document that is added
         meanwhile raises that version.
         """
-        documents = await documents_in(self._store, [scope_of(assistant=assistant)])
-        for d in documents:
+        for d in (documents := await documents_in(self._store, [owner], [scope_of(assistant=assistant)])):
             self._jobs.drop(line_of(d.id))
         return await removed(self._store, documents)
 
-    async def drop(self, conversation: str) -> None:
+    async def drop(self, conversation: Conversation) -> None:
         """Stop reading documents of a conversation that is about to be deleted with them."""
-        pending = await documents_in(self._store, [scope_of(conversation=conversation)], status=UNREAD)
-        for d in pending:
+        scope = scope_of(conversation=conversation.id)
+        for d in await documents_in(self._store, [conversation.owner], [scope], status=UNREAD):
             self._jobs.drop(line_of(d.id))
 
     async def copy(self, source: Assistant, target: Assistant) -> int:
@@ -229,7 +234,7 @@ class Documents:
         """
         copied = 0
         scope = scope_of(assistant=source.id)
-        for document in await documents_in(self._store, [scope], owner=source.owner, status=("indexed",)):
+        for document in await documents_in(self._store, [source.owner], [scope], status=("indexed",)):
             copied += await self._copied(document.id, target)
         return copied
 

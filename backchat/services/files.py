@@ -9,13 +9,13 @@ from datetime import datetime
 from backchat.domain.conversation import Conversation
 from backchat.domain.times import stamp
 from backchat.ports.providers import ImageData
-from backchat.ports.storage import Kind, Put, Query, RecordStore
+from backchat.ports.storage import Condition, Kind, Put, Query, RecordStore
 
 FILE = Kind(name="file", fields=("conversation", "seq"), indexes=(("conversation", "seq"),), partition="conversation")
 FILE_CHUNK = Kind(
     name="file_chunk",
     fields=("file", "conversation", "seq"),
-    indexes=(("file",), ("conversation", "seq")),
+    indexes=(("conversation", "file"), ("conversation", "seq")),
     partition="conversation",
 )
 CHUNK = 1 << 20
@@ -46,7 +46,7 @@ async def file_bytes(store: RecordStore, ids: Sequence[str]) -> dict[str, bytes]
         record = await store.get("file", id)
         if record is None:
             continue
-        count = record.doc["chunks"]
-        chunks = await store.find(Query(kind="file_chunk", where=(("file", (id,)),), limit=count))
+        where: tuple[Condition, ...] = (("conversation", (record.doc["conversation"],)), ("file", (id,)))
+        chunks = await store.find(Query(kind="file_chunk", where=where, limit=record.doc["chunks"]))
         found[id] = b"".join([b64decode(c.doc["data"]) for c in chunks])
     return found

@@ -17,24 +17,26 @@ from backchat.ports.storage import RecordStore
 from backchat.services.access import Access
 from backchat.services.endings import error_of
 from backchat.services.live_runs import LiveRun
-from backchat.services.runlog import Numbered, read_events
+from backchat.services.news import News
+from backchat.services.runlog import PAGE, Numbered, RunLog, read_events
 from backchat.services.runstate import run_of
 from backchat.services.stored import message_of
 
-POLL = 0.2
 ACTIVE = ("running", "waiting")
 
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """``live`` are the runs that this process works on. ``recheck``: how often it is asked whether a reader still may.
+    """``live`` are the runs that this process works on, ``news`` is about the others.
 
-    It is asked before whatever they are shown, too; but not about those who cannot lose what they read.
+    ``recheck``: how often it is asked whether a reader still may. It is asked before whatever they are shown, too; but
+    not about those who cannot lose what they read.
     """
 
     store: RecordStore
     access: Access
     live: Mapping[str, LiveRun]
+    news: News
     recheck: timedelta
 
     async def follow(
@@ -82,11 +84,17 @@ class Following:
 
     async def ended(self, id: str) -> Run | None:
         """The run once no process works on it (any more)."""
-        while True:
-            record = await self.store.get("run", id)
-            if record is None or record.doc["status"] != "running":
-                return run_of(record) if record is not None else None
-            await asyncio.sleep(POLL)
+        with self.news.of(id) as heard:
+            while True:
+                stops, count = heard.stops, heard.count
+                record = await self.store.get("run", id)
+                if record is None or record.doc["status"] != "running":
+                    return run_of(record) if record is not None else None
+                time = asyncio.get_running_loop().time
+                until = time() + self.news.patience()
+                while heard.stops == stops and (left := until - time()) > 0:
+                    await heard.more(count, left)
+                    count = heard.count
 
     async def _run(self, id: str) -> Run | None:
         """The run, at least as far as it does not change."""
@@ -99,46 +107,83 @@ class Following:
         self, id: str, after: int, past_pauses: bool, tick: float | None
     ) -> AsyncGenerator[Sequence[Numbered], None]:
         """The batches of ``follow``; and an empty one whenever nothing has been said for ``tick`` seconds."""
-        position, live = after, self.live.get(id)
-        time = asyncio.get_running_loop().time
-        heard = time()
+        position, done = after, None
         while True:
-            if tick is not None and time() - heard >= tick:
-                yield ()
-                heard = time()
-            if live is None:
-                batch: Sequence[Numbered] = await read_events(self.store, id, position)
-            elif live.log.last > position:
-                batch = await live.log.since(position)
+            live = self._live(id, done)
+            batches = (
+                self._told(id, position, ACTIVE if past_pauses else ("running",), tick, done)
+                if live is None
+                else self._logged(live.log, position, tick)
+            )
+            async with aclosing(batches):
+                async for batch in batches:
+                    batch = batch if past_pauses else _to_pause(batch)
+                    yield batch
+                    if batch:
+                        position, last = batch[-1]
+                        if type(last) is RunEnded or (type(last) is RunPaused and not past_pauses):
+                            return
+            if live is None and self._live(id, done) is None:
+                return
+            done = live or done
+
+    def _live(self, id: str, done: LiveRun | None) -> LiveRun | None:
+        """The run, if this process works on it, and not just what a reader is done with."""
+        live = self.live.get(id)
+        return live if live is not done else None
+
+    async def _logged(self, log: RunLog, position: int, tick: float | None) -> AsyncGenerator[Sequence[Numbered], None]:
+        """What a run of this process says, until it works on it no more, or the reader has to ask the store."""
+        time = asyncio.get_running_loop().time
+        spoken = time()
+        while True:
+            if log.last > position:
+                batch = await log.since(position)
                 if not batch:  # deleted meanwhile, or no longer kept
-                    live = None
-                    continue
-            elif live.log.ended:
-                live, batch = None, ()
-                continue
-            elif tick is None:
-                await live.log.changed()
-                continue
-            else:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(heard + tick):
-                        await live.log.changed()
-                continue
-            if batch:
-                batch = batch if past_pauses else _to_pause(batch)
+                    return
                 yield batch
-                heard = time()
-                position, last = batch[-1]
-                if type(last) is RunEnded or (type(last) is RunPaused and not past_pauses):
-                    return
-            elif live is None:
-                record = await self.store.get("run", id)
-                if record is None or record.doc["status"] not in (ACTIVE if past_pauses else ("running",)):
-                    if await read_events(self.store, id, position, 1):
+                spoken, position = time(), batch[-1][0]
+            elif log.ended:
+                return
+            elif tick is None:
+                await log.changed()
+            elif (left := spoken + tick - time()) > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await log.changed()
+            else:
+                yield ()
+                spoken = time()
+
+    async def _told(
+        self, id: str, position: int, active: Sequence[str], tick: float | None, done: LiveRun | None
+    ) -> AsyncGenerator[Sequence[Numbered], None]:
+        """What a run of another process says, until it is not active any more, or this process works on it."""
+        time = asyncio.get_running_loop().time
+        spoken = time()
+        with self.news.of(id) as heard:
+            while self._live(id, done) is None:
+                count = heard.count
+                batch = heard.since(position)
+                if batch is None:
+                    batch = await read_events(self.store, id, position)
+                    if not batch:
+                        record = await self.store.get("run", id)
+                        if record is None or record.doc["status"] not in active:
+                            batch = await read_events(self.store, id, position)
+                            if not batch:
+                                return
+                if batch:
+                    yield batch
+                    spoken, position = time(), batch[-1][0]
+                    if len(batch) >= PAGE:
                         continue
-                    return
-                await asyncio.sleep(POLL)
-                live = self.live.get(id)
+                until = time() + self.news.patience()
+                while heard.count == count and (left := until - time()) > 0:
+                    await heard.more(count, left if tick is None else min(left, spoken + tick - time()))
+                    if tick is not None and time() >= spoken + tick:
+                        yield ()
+                        spoken = time()
 
     async def _watched(self, who: Identity, run: Run, live: LiveRun | None) -> None:
         """Wait until no process works on the run. Raises NotFound as soon as the caller may not read of it."""

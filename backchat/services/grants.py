@@ -133,10 +133,11 @@ class Grants:
 
     async def _members(self, workspace: str, users: Sequence[str]) -> frozenset[str]:
         """Those of the users who are members now."""
-        ids = tuple([member_id(workspace, user) for user in users if askable(user)])
+        asked = tuple([user for user in users if askable(user)])
+        ids = tuple([member_id(workspace, user) for user in asked])
         if not ids:
             return frozenset()
-        where = (("id", ids), ("workspace", (workspace,)))
+        where = (("user", asked), ("id", ids), ("workspace", (workspace,)))
         found = await self.store.find(Query(kind=MEMBERSHIP.name, where=where, limit=len(ids)))
         return frozenset([str(record.doc["user"]) for record in found])
 

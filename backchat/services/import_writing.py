@@ -96,7 +96,11 @@ class Writing:
         raise InvalidInput("it cannot be stored now: it is being changed all the time")
 
     async def _attempt(self, ready: Ready, *, again: bool) -> bool:
-        """Most of what is new gets the ids that it should; whether others have them is looked up when that failed."""
+        """What is new gets the ids that are derived for it; whether others have those is looked up when that failed.
+
+        Of ids that the file names, and of those beside an earlier import, it is looked up at once: in a sharded cluster
+        the same id in two conversations is nothing that fails.
+        """
         made, owner = ready.built, ready.origin.owner
         known = {record.id: record for record in await self._found(CONVERSATION.name, made.homes)}
         who = Identity(user=owner)
@@ -107,7 +111,7 @@ class Writing:
         if id != made.conversation.id:
             ready = await asyncio.to_thread(self.prepare, ready.source, ready.origin, id=id)
         ids = Ids(set(), {})
-        if there is not None or again:
+        if known or again or id == ready.source.id:
             ids = await self._ids(ready.built, there)
         if ids.choice:
             ready = await asyncio.to_thread(self.prepare, ready.source, ready.origin, id=id, choice=ids.choice)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import structlog
 
 from backchat.errors import BackchatError, Internal, NotConfigured, StaleWrite, Unavailable
-from backchat.ports.storage import Change, Delete, Kind, Put, Query, Record, RecordStore
+from backchat.ports.storage import Change, Delete, Kind, Purge, Put, Query, Record, RecordStore
 from backchat.services.paging import all_found
 from backchat.services.slots import Slots
 
@@ -25,7 +25,7 @@ log = structlog.get_logger(source=__name__)
 JOB = Kind(
     name="job",
     fields=("owner", "line", "worker"),
-    indexes=(("line",), ("worker",), ("owner",)),
+    indexes=(("owner", "line"),),
     partition="owner",
 )
 POLL = 0.2
@@ -97,6 +97,11 @@ def job_of(record: Record) -> Job:
     )
 
 
+def jobs_purge(owner: str, lines: Sequence[str]) -> Purge:
+    """What drops the jobs of an owner in these lines."""
+    return Purge("job", (("owner", (owner,)), ("line", tuple(lines))))
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     handler: Handler
@@ -161,9 +166,13 @@ class Jobs:
             if self._lines[id] == line:
                 task.cancel()
 
-    async def settled(self, lines: Sequence[str], seconds: float) -> bool:
-        """Wait until no job of these lines is left, in any process; False if that takes longer."""
-        query = Query(kind="job", where=(("line", tuple(lines)),), limit=PAGE)
+    async def settled(self, lines: Sequence[str], seconds: float, *, owners: Sequence[str] | None = None) -> bool:
+        """Wait until no job of these lines is left, in any process; False if that takes longer.
+
+        ``owners`` are those of all jobs of these lines, if the caller knows them.
+        """
+        where = (("line", tuple(lines)),) if owners is None else (("owner", tuple(owners)), ("line", tuple(lines)))
+        query = Query(kind="job", where=where, limit=PAGE)
         try:
             async with asyncio.timeout(seconds):
                 while left := await self._store.find(query):
@@ -253,7 +262,7 @@ class Jobs:
 
     async def _turn(self, job: Job) -> None:
         """Wait for the earlier jobs of the line."""
-        query = Query(kind="job", where=(("line", (job.line,)),), limit=1)
+        query = Query(kind="job", where=(("owner", (job.owner,)), ("line", (job.line,))), limit=1)
         while True:
             first = await self._store.find(query)
             if not first or first[0].id >= job.id:

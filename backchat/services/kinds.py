@@ -6,6 +6,7 @@ from backchat.ports.storage import Kind
 from backchat.services.account_records import API_KEY, USER
 from backchat.services.assistant_records import ASSISTANT
 from backchat.services.blobs import BLOB, BLOB_CHUNK
+from backchat.services.copying_records import COPYING
 from backchat.services.document_records import CHUNK, DOCUMENT, VECTORS
 from backchat.services.files import FILE, FILE_CHUNK
 from backchat.services.import_records import IMPORT
@@ -20,6 +21,7 @@ from backchat.services.stored import CONVERSATION, MESSAGE
 from backchat.services.tag_records import TAG
 from backchat.services.usage_records import SPENDING, USAGE
 from backchat.services.vault_records import CONTENT, COUNTER, ENTRY, KEYRING, NONCE, VERSION
+from backchat.services.windows import RATE
 from backchat.services.workspace_records import MEMBERSHIP, WORKSPACE
 
 KINDS: tuple[Kind, ...] = (
@@ -61,4 +63,13 @@ KINDS: tuple[Kind, ...] = (
     VERSION,
     CONTENT,
     NONCE,
+    RATE,
+    COPYING,
 )
+
+COPIED: tuple[str, ...] = tuple(sorted([kind.name for kind in KINDS if kind not in (COPYING, WORKER)]))
+"""What a copy of a store holds, in the order in which it is read. No server of the one is a server of the other: what
+one of them was working on, those of the copy take for orphaned.
+"""
+LARGE = frozenset([FILE_CHUNK.name, BLOB_CHUNK.name, CONTENT.name, VECTORS.name])
+"""Kinds with records of a megabyte and more, so that nobody reads many of them at once."""

@@ -18,7 +18,7 @@ from backchat.errors import Conflict, NotFound
 from backchat.ports.storage import Change, Delete, Purge, Query, Record, RecordStore, Require
 from backchat.services.access import owned
 from backchat.services.embedders import Embedders
-from backchat.services.jobs import Job, Jobs, job_put
+from backchat.services.jobs import Job, Jobs, job_put, jobs_purge
 from backchat.services.memory_content import MOST_CONTENT, MOST_HISTORY, MOST_SOURCES, checked, superseded
 from backchat.services.memory_copies import copied_memories
 from backchat.services.memory_insights import MemoryInsights, insights_of
@@ -172,8 +172,8 @@ class Memories:
                 operation_put(replace(operation_of(r), status="completed", updated_at=now))
                 for r in await self._records(waiting)
             ]
-            changes = [there(assistant), reset_put(who.user, assistant, now), *memories_purge(assistant), *ended]
-            await self._store.apply([*changes, Purge("job", (("line", (line_of(assistant),)),))])
+            gone = [*memories_purge(who.user, assistant), jobs_purge(who.user, [line_of(assistant)])]
+            await self._store.apply([there(assistant), reset_put(who.user, assistant, now), *ended, *gone])
             return total
 
         total = await retrying(attempt)
@@ -209,7 +209,7 @@ class Memories:
 
     async def recall(self, owner: str, assistant: Assistant, question: str) -> Sequence[Recalled]:
         """What is remembered for a turn: the ``top_k`` best without a cut-off, the newest if nothing matches."""
-        if not await self._jobs.settled([line_of(assistant.id)], self._wait):
+        if not await self._jobs.settled([line_of(assistant.id)], self._wait, owners=[owner]):
             log.warning("memory.still_learning", assistant=assistant.id, waited=self._wait)
         found = await self.search_index.ranked(owner, assistant, question, assistant.top_k, fill=True)
         return [Recalled(m.id, m.content, score) for m, score in found]
@@ -223,12 +223,12 @@ class Memories:
         job = self._jobs.job(TOPIC, owner=run.owner, line=line_of(assistant), payload={"run": run.id})
         return [operation_put(operation), job_put(job)], job
 
-    def removal(self, assistant: str) -> list[Change]:
-        """What deletes everything that an assistant remembers, with the traces of learning it."""
+    def removal(self, owner: str, assistant: str) -> list[Change]:
+        """What deletes everything that an assistant remembers of its owner, with the traces of learning it."""
         self.search_index.vectors.forget(assistant)
-        operations = Purge(MEMORY_OPERATION.name, (("assistant", (assistant,)),))
-        learning = Purge("job", (("line", (line_of(assistant),)),))
-        return [*memories_purge(assistant), operations, learning, Delete(MEMORY_RESET.name, assistant)]
+        operations = Purge(MEMORY_OPERATION.name, (("owner", (owner,)), ("assistant", (assistant,))))
+        learning = jobs_purge(owner, [line_of(assistant)])
+        return [*memories_purge(owner, assistant), operations, learning, Delete(MEMORY_RESET.name, assistant)]
 
     async def copy(self, source: Assistant, target: Assistant) -> int:
         """Give the target the memories of the source as they stand, without their history; returns how many.

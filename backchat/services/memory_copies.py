@@ -8,7 +8,7 @@ from datetime import datetime
 
 from backchat.domain.assistant import Assistant
 from backchat.domain.memory import Memory
-from backchat.ports.storage import Put, Query, RecordStore
+from backchat.ports.storage import Condition, Put, Query, RecordStore
 from backchat.services.memory_records import MEMORY, MEMORY_VECTOR, memory_put, vector_of, vector_put
 from backchat.services.memory_words import digest
 
@@ -17,8 +17,9 @@ async def copied_memories(
     store: RecordStore, memories: Sequence[Memory], target: Assistant, now: datetime, new_id: Callable[[], str]
 ) -> tuple[list[Put], int]:
     """What stores these for the target, without their history and with their vectors; and how many are new to it."""
-    ids = tuple(m.id for m in memories)
-    vectors = await store.find(Query(kind=MEMORY_VECTOR.name, where=(("id", ids),), limit=len(ids)))
+    ids, owners = tuple(m.id for m in memories), tuple({m.owner for m in memories})
+    of_them: tuple[Condition, ...] = (("owner", owners), ("id", ids))
+    vectors = await store.find(Query(kind=MEMORY_VECTOR.name, where=of_them, limit=len(ids)))
     made = {v.id: (v.doc["signature"], vector_of(v)) for v in vectors}
     said = {digest(m.content): m for m in memories}
     # What the source says twice over, because it changed between two pages, or the target says by now.

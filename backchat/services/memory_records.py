@@ -7,7 +7,7 @@ from datetime import datetime
 
 from backchat.domain.memory import Former, Memory, MemoryOperation
 from backchat.domain.times import moment, stamp
-from backchat.ports.storage import Change, Delete, Kind, Purge, Put, Record
+from backchat.ports.storage import Change, Condition, Delete, Kind, Purge, Put, Record
 from backchat.services.memory_words import digest
 
 MEMORY = Kind(
@@ -16,20 +16,20 @@ MEMORY = Kind(
     text=("content",),
     within=("assistant",),
     indexes=(("owner", "assistant", "created"), ("owner", "assistant", "updated")),
-    unique=(("assistant", "digest"),),
+    unique=(("owner", "assistant", "digest"),),
     partition="owner",
 )
 MEMORY_VECTOR = Kind(
     name="memory_vector",
     fields=("owner", "assistant", "signature", "written"),
-    indexes=(("owner", "assistant", "signature", "written"), ("assistant",)),
+    indexes=(("owner", "assistant", "signature", "written"),),
     partition="owner",
 )
 """One for each memory that has a vector, under the memory's id; see ``vectors.signature``."""
 MEMORY_OPERATION = Kind(
     name="memory_operation",
     fields=("owner", "assistant", "status"),
-    indexes=(("owner", "assistant", "status"), ("assistant",)),
+    indexes=(("owner", "assistant", "status"),),
     partition="owner",
 )
 MEMORY_RESET = Kind(name="memory_reset", fields=("owner",), partition="owner")
@@ -89,9 +89,10 @@ def memory_deletes(m: Memory) -> list[Change]:
     return [Delete("memory", m.id, m.version), Delete("memory_vector", m.id)]
 
 
-def memories_purge(assistant: str) -> list[Change]:
+def memories_purge(owner: str, assistant: str) -> list[Change]:
     """What deletes all memories of an assistant."""
-    return [Purge(kind, (("assistant", (assistant,)),)) for kind in ("memory", "memory_vector")]
+    where: tuple[Condition, ...] = (("owner", (owner,)), ("assistant", (assistant,)))
+    return [Purge(kind, where) for kind in ("memory", "memory_vector")]
 
 
 def operation_put(o: MemoryOperation) -> Put:

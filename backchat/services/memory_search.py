@@ -91,10 +91,9 @@ class MemorySearch:
         for _ in range(MOST_ROUNDS):
             cosines = await self.vectors.nearest(owner, assistant.id, signature, vector, limit, found)
             unread = [id for id in sorted(cosines, key=lambda id: -cosines[id]) if id not in found]
-            # By nothing but the ids: beside the owner, SQLite would read all of the owner's and pick.
-            query = Query(kind=MEMORY.name, where=(("id", unread),), limit=len(unread))
+            query = Query(kind=MEMORY.name, where=(("owner", (owner,)), ("id", unread)), limit=len(unread))
             read = [memory_of(r) for r in await self._store.find(query)] if unread else []
-            there = {m.id: m for m in read if (m.owner, m.assistant) == (owner, assistant.id)}
+            there = {m.id: m for m in read if m.assistant == assistant.id}
             gone = [id for id in unread if id not in there]
             found.update({id: there[id] for id in unread if id in there})
             if not gone:

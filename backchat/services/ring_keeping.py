@@ -94,7 +94,8 @@ class Rings:
         tokens = [id for id in holders if ring.holders[id].use == "token"]
         if not tokens:
             return ring
-        found = await self.store.find(Query(kind=API_KEY.name, where=(("id", tokens),), limit=len(tokens)))
+        where = (("user", (ring.owner,)), ("id", tokens))
+        found = await self.store.find(Query(kind=API_KEY.name, where=where, limit=len(tokens)))
         now = self.now()
         return without(ring, set(tokens) - {record.id for record in found if key_of(record).is_live(now)})
 

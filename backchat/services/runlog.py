@@ -27,7 +27,7 @@ from backchat.domain.run import (
     ToolCalled,
     ToolReturned,
 )
-from backchat.ports.storage import Change, Kind, Purge, Put, Query, Range, RecordStore
+from backchat.ports.storage import Change, Kind, Purge, Put, Query, Range, Record, RecordStore
 from backchat.services.stored import usage_doc, usage_of
 
 EVENT = Kind(name="event", fields=("run",), partition="run")
@@ -48,14 +48,19 @@ def event_put(run: str, seq: int, event: RunEvent) -> Put:
 
 def events_purge(run: str) -> Purge:
     """The change that drops the whole log of a run."""
-    return Purge("event", ranges=(Range("id", event_id(run, 0), run + "/"),))
+    return Purge("event", (("run", (run,)),), (Range("id", event_id(run, 0), run + "/"),))
 
 
 async def read_events(store: RecordStore, run: str, after: int, limit: int = PAGE) -> list[Numbered]:
     """Committed events with numbers above ``after``, in order."""
     ranges = (Range("id", event_id(run, after + 1), run + "/"),)
-    records = await store.find(Query(kind="event", ranges=ranges, limit=limit))
-    return [(int(r.id[-8:]), _event(r.doc)) for r in records]
+    records = await store.find(Query(kind="event", where=(("run", (run,)),), ranges=ranges, limit=limit))
+    return [numbered(record) for record in records]
+
+
+def numbered(record: Record) -> Numbered:
+    """A committed event."""
+    return int(record.id[-8:]), _event(record.doc)
 
 
 async def read_grounds(store: RecordStore, run: Run) -> tuple[Sequence[Recalled] | None, Sequence[str]]:

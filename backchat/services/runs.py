@@ -26,6 +26,7 @@ from backchat.services.access import Access
 from backchat.services.deadlines import over
 from backchat.services.following import ACTIVE, Following
 from backchat.services.live_runs import LiveRun
+from backchat.services.news import News
 from backchat.services.retrying import retrying
 from backchat.services.runlog import Numbered, RunLog, read_events, read_grounds
 from backchat.services.runstate import run_of
@@ -54,7 +55,7 @@ class RunTimes:
 
 
 class Runs:
-    """The runs of one process, and the readers' side of everybody's.
+    """The runs of one process, and the readers' side of everybody's. ``news`` has to be entered.
 
     ``lost`` are runs whose end could not be written, because the store failed: ``Workers.recover`` writes it.
     ``beaten`` is when this process last told the store that it lives, in monotonic seconds.
@@ -65,7 +66,8 @@ class Runs:
     ) -> None:
         self.store, self.access, self.worker, self.times, self.now = store, access, worker, times, now
         self.live: dict[str, LiveRun] = {}
-        self._following = Following(store, access, self.live, times.recheck)
+        self.news = News(store)
+        self._following = Following(store, access, self.live, self.news, times.recheck)
         self.lost: set[str] = set()
         self.draining = False
         self.beaten = time.monotonic()

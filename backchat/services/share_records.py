@@ -15,7 +15,7 @@ SHARE = Kind(
     within=("owner",),
     indexes=(("owner", "created"), ("owner", "title")),
     unique=(("conversation", "target"),),
-    partition="owner",
+    partition="conversation",
 )
 WHOLE = ""
 """Where the target is stored of a link that shows every branch: a null would not be compared with another one."""

@@ -234,7 +234,8 @@ class Shares:
         aims = tuple({share.target for share in shares if share.target is not None})
         targets: Mapping[str, Record] = {}
         if aims:
-            query = Query(kind=MESSAGE.name, where=(("id", aims),), limit=len(aims))
+            shown = tuple({share.conversation for share in shares})
+            query = Query(kind=MESSAGE.name, where=(("conversation", shown), ("id", aims)), limit=len(aims))
             targets = {record.id: record for record in await self.store.find(query)}
         found: list[Share] = []
         for share in shares:

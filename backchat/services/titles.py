@@ -99,7 +99,7 @@ class Titles:
                 async with asyncio.timeout(seconds):
                     if conversation.next_seq == 2:  # its first message is not answered yet
                         await self._conversations.idle(conversation)
-                    await self._jobs.settled([_line(id)], seconds)
+                    await self._jobs.settled([_line(id)], seconds, owners=[conversation.owner])
         return (await self._conversations.open(who, id)).title or None
 
     async def work(self, job: Job) -> Sequence[Change]:

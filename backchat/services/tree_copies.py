@@ -91,7 +91,7 @@ async def copied_images(
         message = shown[new]
         place = {"conversation": message.conversation, "seq": message.seq}
         puts.append(Put(FILE.name, new, {**record.doc, **place, "owner": message.owner}, 0))
-        where: tuple[Condition, ...] = (("file", (old,)),)
+        where: tuple[Condition, ...] = (("conversation", (source,)), ("file", (old,)))
         chunks = await store.find(Query(kind=FILE_CHUNK.name, where=where, limit=record.doc["chunks"]))
         puts += [
             Put(FILE_CHUNK.name, new + chunk.id.removeprefix(old), {**chunk.doc, **place, "file": new}, 0)
@@ -110,7 +110,7 @@ async def copied_documents(
     ids: dict[str, str] = {}
     changes: list[Change] = []
     shas: list[str] = []
-    for document in await documents_in(store, [scope_of(conversation=source.id)], owner=source.owner):
+    for document in await documents_in(store, [source.owner], [scope_of(conversation=source.id)]):
         if document.status in UNREAD:
             what = f"a document is still being read: {document.filename}; try again in a moment"
             raise DocumentsPending(what, retry_after=5)

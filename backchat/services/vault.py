@@ -162,7 +162,8 @@ class Vault:
     async def versions(self, who: Identity, number: int) -> tuple[VaultEntry, Sequence[VaultVersion]]:
         """All versions that are kept, oldest first."""
         entry = await entry_numbered(self._store, who, number)
-        query = Query(kind=VERSION.name, where=(("entry", (lineage(entry),)),), order=("number",), limit=PAGE)
+        where = (("owner", (who.user,)), ("entry", (lineage(entry),)))
+        query = Query(kind=VERSION.name, where=where, order=("number",), limit=PAGE)
         found = await all_found(self._store, query)
         if not found:
             raise NotFound("entry not found")

@@ -36,7 +36,8 @@ async def is_damaged(store: RecordStore, entry: VaultEntry) -> bool:
     """
     latest = latest_id(entry)
     ids = (latest, version_id(lineage(entry), entry.latest + 1))
-    records = await store.find(Query(kind=VERSION.name, where=(("id", ids),), limit=len(ids)))
+    where = (("owner", (entry.owner,)), ("id", ids))
+    records = await store.find(Query(kind=VERSION.name, where=where, limit=len(ids)))
     if [record.id for record in records] == [latest]:
         return False
     now = await store.get(ENTRY.name, entry.id)
@@ -75,8 +76,8 @@ async def with_contents(
 
 
 async def _contents(store: RecordStore, entries: Sequence[VaultEntry]) -> Mapping[str, SealedText]:
-    ids = tuple([latest_id(e) for e in entries])
-    records = await store.find(Query(kind=CONTENT.name, where=(("id", ids),), limit=len(ids)))
+    where = (("owner", tuple({e.owner for e in entries})), ("id", tuple([latest_id(e) for e in entries])))
+    records = await store.find(Query(kind=CONTENT.name, where=where, limit=len(entries)))
     return {record.id: text_of(record) for record in records}
 
 

@@ -38,13 +38,13 @@ ENTRY = Kind(
 VERSION = Kind(
     name="vault_version",
     fields=("owner", "entry", "number"),
-    indexes=(("owner",), ("entry", "number")),
+    indexes=(("owner", "entry", "number"),),
     partition="owner",
 )
 CONTENT = Kind(
     name="vault_content",
     fields=("owner", "entry", "number"),
-    indexes=(("owner",), ("entry", "number")),
+    indexes=(("owner", "entry", "number"),),
     partition="owner",
 )
 """The sealed content of a version, under its id: apart from it, so that a list of versions reads none."""

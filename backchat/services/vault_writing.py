@@ -9,7 +9,7 @@ from typing import Any
 
 from backchat.domain.times import moment, stamp
 from backchat.domain.vault import PushOutcome, VaultEntry, VaultVersion
-from backchat.ports.storage import Change, Delete, Purge, Range, Require
+from backchat.ports.storage import Change, Condition, Delete, Purge, Range, Require
 from backchat.services.vault_contents import Fresh, Place
 from backchat.services.vault_records import CONTENT, ENTRY, VERSION, entry_put, latest_id, lineage, version_puts
 
@@ -105,7 +105,8 @@ def _there(entry: VaultEntry) -> Require:
 
 def _purges(entry: VaultEntry, below: int | None = None) -> list[Change]:
     ranges = (Range("number", high=below),) if below is not None else ()
-    return [Purge(kind.name, (("entry", (lineage(entry),)),), ranges) for kind in (VERSION, CONTENT)]
+    where: tuple[Condition, ...] = (("owner", (entry.owner,)), ("entry", (lineage(entry),)))
+    return [Purge(kind.name, where, ranges) for kind in (VERSION, CONTENT)]
 
 
 def _version(entry: VaultEntry, token: str | None) -> VaultVersion:

@@ -226,9 +226,11 @@ class Workers:
         return True
 
     async def sweep(self) -> None:
-        """Drop event logs and idempotency keys that have been kept as long as they should."""
+        """Drop event logs, idempotency keys and windows of rate limits that have been kept as long as they should."""
         now = stamp(self.now())
-        await self.store.apply([Purge("idempotency", ranges=(Range("expires", high=now),))])
+        over = (Range("expires", high=now),)
+        # Each alone: a change for itself waits for nobody, and they share a commit all the same.
+        await asyncio.gather(*[self.store.apply([Purge(kind, ranges=over)]) for kind in ("idempotency", "rate")])
         query = Query(kind="run", ranges=(Range("expires", high=now),), limit=PAGE)
         while due := await self.store.find(query):
             await asyncio.gather(*[self._forget(run_of(record)) for record in due])  # together: they share commits

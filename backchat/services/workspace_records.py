@@ -12,8 +12,9 @@ MEMBERSHIP = Kind(
     name="membership",
     fields=("workspace", "user", "role", "created"),
     indexes=(("workspace", "created"), ("user", "created")),
-    partition="workspace",
+    partition="user",
 )
+"""Of the user: where somebody is a member is asked for with every list, who is a member of something seldom."""
 
 
 def member_id(workspace: str, user: str) -> str:

@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 
+from backchat.errors import Conflict
+from backchat.ports.abilities import Place
 from backchat.ports.checks import check_change, check_field, check_order, check_query, known_kind, missing, stale, taken
-from backchat.ports.storage import Change, Condition, Kind, OnCommit, Purge, Put, Query, Range, Record, Require, Scalar
+from backchat.ports.mailbox import Mailbox
+from backchat.ports.storage import (
+    Change,
+    Condition,
+    Kind,
+    OnCommit,
+    Purge,
+    Put,
+    Query,
+    Range,
+    Record,
+    RecordStore,
+    Require,
+    Scalar,
+)
 from backchat.ports.words import words
 
 Row = tuple[int, bytes]
 """Version and the document as JSON: what a caller does to its document afterwards changes nothing here."""
 Tables = dict[str, dict[str, Row]]
+
+
+class Journal:
+    """What was changed. A position is its random name and how many places it has up to there."""
+
+    def __init__(self) -> None:
+        self.name = secrets.token_hex(8)
+        self.places: list[Place] = []
+
+    def position(self, number: int) -> str:
+        return f"{self.name}.{number}"
+
+    def number(self, position: str) -> int | None:
+        """None if it is none of this journal."""
+        name, _, number = position.rpartition(".")
+        known = name == self.name and number.isdecimal() and int(number) <= len(self.places)
+        return int(number) if known else None
 
 
 class MemoryStore:
@@ -25,6 +59,8 @@ class MemoryStore:
         self._kinds = {k.name: k for k in kinds}
         self._tables: Tables = {k.name: {} for k in kinds}
         self._on_commit = on_commit
+        self._watches: list[tuple[str, Container[str], Mailbox]] = []
+        self._journal: Journal | None = None
 
     async def get(self, kind: str, id: str) -> Record | None:
         self._kind(kind)
@@ -69,8 +105,59 @@ class MemoryStore:
             self._change(tables, change)
         for kind in {c.kind for c in changes if isinstance(c, Put)}:
             self._check_unique(self._kinds[kind], tables[kind])
-        self._tables = tables
+        before, self._tables = self._tables, tables
+        self._tell(before)
         self._on_commit(1)
+
+    @asynccontextmanager
+    async def watch(
+        self, kind: str, partitions: Container[str]
+    ) -> AsyncGenerator[AsyncIterator[Sequence[Record]], None]:
+        """See ``Watched``."""
+        watch = (kind, partitions, Mailbox())
+        self._watches.append(watch)
+        try:
+            yield watch[2]
+        finally:
+            self._watches.remove(watch)
+
+    async def begin_journal(self) -> str:
+        self._journal = self._journal or Journal()
+        return self._journal.position(len(self._journal.places))
+
+    async def journal(self, position: str, limit: int) -> tuple[Sequence[Place], str]:
+        if self._journal is None or (after := self._journal.number(position)) is None:
+            raise Conflict("the changes after this position are not noted in this store, or not any more")
+        places = self._journal.places[after : after + max(1, limit)]
+        return places, self._journal.position(after + len(places))
+
+    async def end_journal(self) -> None:
+        self._journal = None
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncGenerator[RecordStore, None]:
+        """See ``Frozen``. A batch never changes these tables, it puts others in their place."""
+        then = _FrozenStore(tuple(self._kinds.values()))
+        then._tables = self._tables
+        yield then
+
+    def _tell(self, before: Tables) -> None:
+        """Those who watch, and the journal, of what a batch has changed."""
+        if not self._watches and self._journal is None:
+            return
+        now = self._tables
+        changed = [
+            (kind, id)
+            for kind in now
+            for id in {**before[kind], **now[kind]}
+            if before[kind].get(id) is not now[kind].get(id)
+        ]
+        if self._journal is not None:
+            self._journal.places += changed
+        for watched, partitions, box in self._watches:
+            put = [_record(kind, id, now[kind][id]) for kind, id in changed if kind == watched and id in now[kind]]
+            partition = self._kinds[watched].partition
+            box.put([r for r in put if partition and r.doc[partition] in partitions])
 
     def _change(self, tables: Tables, change: Change) -> None:
         rows = tables[change.kind]
@@ -124,6 +211,11 @@ class MemoryStore:
 
     def _kind(self, name: str) -> Kind:
         return known_kind(self._kinds, name)
+
+
+class _FrozenStore(MemoryStore):
+    async def apply(self, changes: Sequence[Change]) -> None:
+        raise ValueError("a frozen store takes no changes")
 
 
 @asynccontextmanager

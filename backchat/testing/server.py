@@ -10,24 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
 from backchat.app import build_app, now
-from backchat.config import load_config
-from backchat.plugins import Plugins
 from backchat.services.container import Services
+from backchat.testing.loading import MINIMAL, loaded
+from backchat.testing.storages import Storage
 from backchat.web.keys import SERVICES
 from backchat.web.lines import LONGEST_LINE
 
-MINIMAL: Mapping[str, Any] = {
-    "storage": {"use": "sqlite", "path": {"$data": "backchat.db"}},
-    "providers": {"echo": {"use": "echo"}},
-    "memory": {"use": "window", "size": 20},
-    "auth": [{"use": "session"}, {"use": "apikey"}],
-    "dialects": ["chat", "threads", "convos", "workspaces", "vault"],
-}
+__all__ = ["MINIMAL", "Box", "events", "parse_events", "running"]
 
 
 class Box:
@@ -50,18 +43,19 @@ async def running(
     config: Mapping[str, Any] | None = None,
     plugins: Sequence[object] = (),
     clock: Callable[[], datetime] = now,
+    storage: Storage | None = None,
 ) -> AsyncIterator[Box]:
     """Serve ``config`` (sections replace those of ``MINIMAL``) with its data under ``data``.
 
-    ``plugins`` are registered beside the installed ones.
+    ``plugins`` are registered beside the installed ones. ``storage`` is where it stores, unless ``config`` says so.
     """
-
-    def load() -> Any:
-        file = data / "config.yml"
-        file.write_text(yaml.safe_dump({**MINIMAL, **(config or {})}), "utf-8")
-        return load_config(file, Plugins(plugins, from_entry_points=True), data=data)
-
-    app = build_app(await asyncio.to_thread(load), clock)
+    sections = dict(config or {})
+    if storage and "storage" not in sections:
+        found = await asyncio.to_thread(loaded, data, {**sections, "storage": storage.section}, plugins)
+        found = storage.watched(found)
+    else:
+        found = await asyncio.to_thread(loaded, data, sections, plugins)
+    app = build_app(found, clock)
     server = TestServer(app)
     await server.start_server(access_log=None, max_line_size=LONGEST_LINE)
     async with TestClient(server) as client:

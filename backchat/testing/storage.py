@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import ClassVar
 
 import pytest
 import pytest_asyncio
@@ -32,7 +31,7 @@ from backchat.testing.storage_writes import WriteContract
 class StorageContract(WriteContract, QueryContract, ValuesContract, SearchContract, CompactContract):
     """``module`` is the package that the store must come from, so that nothing else is tested in its name."""
 
-    module: ClassVar[str]
+    module: str
 
     @pytest.fixture
     def open_store(self) -> OpenKinds:

@@ -13,7 +13,6 @@ from backchat.services.container import Services
 
 if TYPE_CHECKING:
     from backchat.web.dialect import Dialect, Route
-    from backchat.web.limiting import Limiter
     from backchat.web.metrics import Metrics
 
 SERVICES = web.AppKey("backchat.services", Services)
@@ -23,7 +22,6 @@ DIALECT_SETTINGS: web.AppKey[Mapping[str, Any]] = web.AppKey("backchat.dialect_s
 BODY_LIMIT = web.AppKey("backchat.body_limit", int)
 STREAMS: web.AppKey[set[asyncio.Task[Any]]] = web.AppKey("backchat.streams")
 OPENINGS: web.AppKey[set[asyncio.Task[Any]]] = web.AppKey("backchat.openings")
-LIMITER: web.AppKey[Limiter] = web.AppKey("backchat.limiter")
 PROXIES = web.AppKey("backchat.proxies", int)
 METRICS: web.AppKey[Metrics] = web.AppKey("backchat.metrics")
 OPENAPI: web.AppKey[Callable[[], bytes]] = web.AppKey("backchat.openapi")

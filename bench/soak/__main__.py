@@ -14,7 +14,7 @@ import uvloop
 from bench.arena import workplace
 from bench.processes import prepare_rig
 from bench.report import Report, environment, note
-from bench.soak import drops, kills, ledger, once, tasks
+from bench.soak import cluster, copying, drops, kills, ledger, mongo_kills, mongo_primary, once, tasks
 from bench.soak.limits import Limits
 
 GRACE_SECONDS = 120.0
@@ -25,6 +25,10 @@ CAMPAIGNS: dict[str, Callable[[Limits], Coroutine[Any, Any, Report]]] = {
     "drops": drops.campaign,
     "ledger": ledger.campaign,
     "tasks": tasks.campaign,
+    "cluster": cluster.campaign,
+    "copying": copying.campaign,
+    "mongo-kills": mongo_kills.campaign,
+    "mongo-primary": mongo_primary.campaign,
 }
 
 
@@ -40,11 +44,24 @@ def parse(arguments: list[str]) -> tuple[list[str], Limits]:
         ("drops", "streams dropped by their clients"),
         ("runs", "runs of all kinds that are booked"),
         ("tasks", "tasks at once in two server processes"),
+        ("readers", "streams through nginx when one of three processes is killed"),
+        ("messages", "messages in the store that is copied"),
+        ("mongo-kills", "how often mongod is killed, with each driver"),
+        ("failovers", "how often the primary of three nodes is killed, with each driver"),
         ("ports", "the first of three ports to use"),
         ("seed", "of the random moments"),
     ):
-        value = getattr(default, name)
+        value = getattr(default, name.replace("-", "_"))
         parser.add_argument(f"--{name}", type=int, default=value, help=f"{words} ({value})")
+    parser.add_argument(
+        "--storage",
+        choices=["sqlite", "mongo", "mongo-motor"],
+        default=default.storage,
+        help="cluster: on what; copying: by which driver",
+    )
+    parser.add_argument(
+        "--weak", action="store_true", help="mongo-kills, mongo-primary: w=1, to see that losses are found"
+    )
     parser.add_argument("--minutes", type=float, default=default.minutes, help=f"at most ({default.minutes:g})")
     parser.add_argument("--dir", dest="directory", type=Path, help="where data is kept meanwhile; a disk, not memory")
     given = vars(parser.parse_args(arguments))

@@ -16,6 +16,13 @@ class Limits:
     drops: int = 1000
     runs: int = 1000
     tasks: int = 200
+    readers: int = 300
+    messages: int = 100_000
+    storage: str = "mongo"
+    """Of the campaigns that have the choice: ``sqlite``, ``mongo`` or ``mongo-motor``."""
+    mongo_kills: int = 20
+    failovers: int = 5
+    weak: bool = False
     ports: int = 9100
     minutes: float = 60.0
     seed: int = 1

@@ -13,6 +13,7 @@ import orjson
 
 from backchat_sqlite.tables import Table
 from backchat_sqlite.terms import terms_of
+from backchat_sqlite.transactions import transaction
 
 CHUNK = 500
 VOLUME = 200 << 10
@@ -21,15 +22,8 @@ VOLUME = 200 << 10
 
 def fold_some(db: sqlite3.Connection, tables: Mapping[str, Table], limit: int = CHUNK) -> int:
     """Index up to ``limit`` changed rows, in one transaction; returns how many, 0 when none is left."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        folded = _fold(db, tables, limit)
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    return folded
+    with transaction(db):
+        return _fold(db, tables, limit)
 
 
 def fold_all(db: sqlite3.Connection, tables: Mapping[str, Table]) -> None:

@@ -14,8 +14,11 @@ import orjson
 
 from backchat.errors import ConfigError
 from backchat.ports.storage import Kind
+from backchat_sqlite.journal import note_kinds
 from backchat_sqlite.tables import Table
 from backchat_sqlite.terms import definition
+from backchat_sqlite.transactions import transaction
+from backchat_sqlite.watches import WATCH_TABLES
 
 SCHEMA_VERSION = 1
 """Of the layout in ``tables.py``. A file of a higher one is refused."""
@@ -23,6 +26,7 @@ SCHEMA_VERSION = 1
 _OURS = (
     "CREATE TABLE IF NOT EXISTS _meta (key PRIMARY KEY, value) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS _changed (kind, _row, terms, PRIMARY KEY (kind, _row)) WITHOUT ROWID",
+    *WATCH_TABLES,
 )
 
 Shape = dict[str, Any]
@@ -46,14 +50,8 @@ def prepare(db: sqlite3.Connection, path: str, tables: Mapping[str, Table]) -> N
     The copy lies next to the file: ``<path>.before-<UTC time>``. Kinds that are not declared now are left alone.
     Raises ConfigError for a file that is not ours, has a newer schema, or holds records against a new unique group.
     """
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(db):
         _reconcile(db, path, tables)
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 def _reconcile(db: sqlite3.Connection, path: str, tables: Mapping[str, Table]) -> None:
@@ -79,6 +77,7 @@ def _reconcile(db: sqlite3.Connection, path: str, tables: Mapping[str, Table]) -
             _rebuild(db, table, had.get(name))
         if meta.get("words", words) != words:
             _forget_words(db, {**had, **wanted}, tables)
+    note_kinds(db, tables)
     _set(db, "schema", SCHEMA_VERSION)
     _set(db, "kinds", orjson.dumps({**had, **wanted}).decode())
     _set(db, "words", words)

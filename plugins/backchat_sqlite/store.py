@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import orjson
 
 from backchat.errors import ConfigError, Unavailable
+from backchat.ports.abilities import Place
 from backchat.ports.checks import check_field, check_order, check_query, known_kind
 from backchat.ports.storage import Change, Kind, OnCommit, Query, Record, Scalar
+from backchat_sqlite import journal
 from backchat_sqlite.changes import steps_of
+from backchat_sqlite.examining import examined
 from backchat_sqlite.index import fold_all, fold_some
 from backchat_sqlite.pages import find_statement, glance_statement, is_dense
 from backchat_sqlite.queries import Statement, count_statement, values_statement
 from backchat_sqlite.readers import Readers
+from backchat_sqlite.saving import saved
 from backchat_sqlite.schema import make_private, prepare
 from backchat_sqlite.tables import Table
+from backchat_sqlite.watching import watching
 from backchat_sqlite.writer import Writer
 
 Rows = Sequence[Sequence[Any]]
@@ -31,9 +36,10 @@ class SqliteStore:
     """A ``RecordStore``. Several processes may have the same file open; readers never see a part of a batch."""
 
     def __init__(
-        self, kinds: Mapping[str, Kind], tables: Mapping[str, Table], writer: Writer, readers: Readers
+        self, settings: Mapping[str, Any], tables: Mapping[str, Table], writer: Writer, readers: Readers
     ) -> None:
-        self._kinds = kinds
+        self._settings = settings
+        self._kinds = {name: table.kind for name, table in tables.items()}
         self._tables = tables
         self._writer = writer
         self._readers = readers
@@ -48,7 +54,7 @@ class SqliteStore:
             await writer.start()
             readers = await Readers.open(settings, tables)
             opened.pop_all()
-        return cls({kind.name: kind for kind in kinds}, tables, writer, readers)
+        return cls(settings, tables, writer, readers)
 
     async def close(self) -> None:
         """Write what is queued, then let go of the file."""
@@ -116,6 +122,27 @@ class SqliteStore:
 
         await self._index_all()
         await self._writer.run(work)
+
+    def watch(
+        self, kind: str, partitions: Container[str]
+    ) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Record]]]:
+        """See ``Watched``. It costs a thread that looks up to fifty times a second whether anybody has committed."""
+        return watching(self._settings, self._table(kind), partitions, self._writer)
+
+    async def begin_journal(self) -> str:
+        return await self._writer.run(lambda db: journal.begin(db, self._tables))
+
+    async def journal(self, position: str, limit: int) -> tuple[Sequence[Place], str]:
+        return await self._writer.run(lambda db: journal.read(db, position, limit, tuple(self._tables)))
+
+    async def end_journal(self) -> None:
+        await self._writer.run(journal.end)
+
+    async def save(self, path: str, progress: Callable[[int, int], None]) -> None:
+        await saved(self._settings["path"], path, progress)
+
+    async def examine(self) -> Sequence[str]:
+        return await examined(self._settings["path"], self._tables)
 
     async def _page(self, table: Table, query: Query) -> Rows:
         first = glance_statement(table, query)

@@ -20,6 +20,7 @@ from backchat.ports.storage import OnCommit
 from backchat_sqlite.changes import Changes, Step, is_single_statement
 from backchat_sqlite.index import fold_some
 from backchat_sqlite.tables import Table
+from backchat_sqlite.watches import leave_note
 
 T = TypeVar("T")
 GROUP = 256
@@ -145,6 +146,7 @@ class Writer:
             execute("BEGIN IMMEDIATE")
             failures = [self._attempt(batch, lone=len(group) == 1) for batch in group]
             committed = failures.count(None)
+            leave_note(self._db, [b.steps for b, failure in zip(group, failures, strict=True) if failure is None])
             execute("COMMIT" if committed else "ROLLBACK")
         except Exception as error:  # nothing was committed, and every caller of the group is told
             failures = [shown(error)] * len(group)

@@ -1,15 +1,12 @@
-"""The storage contract, against every store there is."""
+"""The storage contract against the reference store; the kit holds it against the others."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from backchat.testing.memory_store import open_memory
-from backchat.testing.records import OpenKinds, ignore
-from backchat.testing.storage import DurableStorageContract, StorageContract
-from backchat_sqlite.component import SQLITE
+from backchat.testing.records import OpenKinds
+from backchat.testing.storage import StorageContract
 
 
 class TestMemory(StorageContract):
@@ -18,12 +15,3 @@ class TestMemory(StorageContract):
     @pytest.fixture
     def open_store(self) -> OpenKinds:
         return open_memory
-
-
-class TestSqlite(DurableStorageContract):
-    module = "backchat_sqlite"
-
-    @pytest.fixture
-    def open_store(self, tmp_path: Path) -> OpenKinds:
-        settings = SQLITE.schema.load({"path": str(tmp_path / "backchat.db")})
-        return lambda kinds, on_commit=ignore: SQLITE.open(settings, kinds, on_commit)

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import itertools
-import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,17 +12,7 @@ import backchat_sqlite
 from backchat.ports.storage import StorageBackend
 from backchat.testing.records import KINDS, ignore
 from backchat.testing.storage import DurableStorageContract
-
-PACKAGE = "backchat_sqlite"
-
-
-class Mutant(NamedTuple):
-    fault: str
-    file: str
-    right: str
-    wrong: str
-    caught_by: str
-
+from mutants import Mutant, cases, mutated
 
 MUTANTS = [
     Mutant(
@@ -344,46 +327,6 @@ MUTANTS = [
 ]
 
 
-def drop() -> dict[str, ModuleType]:
-    """Forget the package, so that it is imported anew; returns what was imported."""
-    return {name: sys.modules.pop(name) for name in [*sys.modules] if name.split(".")[0] == PACKAGE}
-
-
-@contextmanager
-def mutated(folder: Path, mutant: Mutant | None) -> Iterator[StorageBackend]:
-    """A copy of the package with the fault in it, imported in its place."""
-    original = Path(backchat_sqlite.__file__).parent
-    shutil.copytree(original, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
-    if mutant:
-        file = folder / PACKAGE / mutant.file
-        source = file.read_text()
-        assert mutant.right in source, f"{mutant.file} has changed: bring this mutant up to date"
-        file.write_text(source.replace(mutant.right, mutant.wrong, 1))
-    kept = drop()
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
-    try:
-        component = importlib.import_module(f"{PACKAGE}.component")
-        importlib.import_module(f"{PACKAGE}.store")
-        assert Path(component.__file__ or "").parent == folder / PACKAGE
-        yield component.SQLITE
-    finally:
-        sys.path.remove(str(folder))
-        drop()
-        sys.modules.update(kept)
-
-
-def cases(test: Any) -> Iterator[dict[str, Any]]:
-    """The arguments of a parametrised test, as pytest would give them."""
-    axes = []
-    for mark in getattr(test, "pytestmark", []):
-        names = [n.strip() for n in mark.args[0].split(",")]
-        values = mark.args[1]
-        axes.append([dict(zip(names, v if len(names) > 1 else [v], strict=True)) for v in values])
-    for combination in itertools.product(*axes):
-        yield {name: value for part in combination for name, value in part.items()}
-
-
 async def run(backend: StorageBackend, folder: Path, name: str) -> None:
     test = getattr(DurableStorageContract, name)
     for number, arguments in enumerate(cases(test)):
@@ -392,13 +335,19 @@ async def run(backend: StorageBackend, folder: Path, name: str) -> None:
             await test(DurableStorageContract(), store=store, **arguments)
 
 
+def imported() -> StorageBackend:
+    """The backend of the copy that is imported now."""
+    backend: StorageBackend = importlib.import_module("backchat_sqlite.component").SQLITE
+    return backend
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.fault)
 def test_a_fault_is_found(mutant: Mutant, tmp_path: Path) -> None:
-    with mutated(tmp_path, mutant) as backend, pytest.raises((Exception, pytest.fail.Exception)):
-        asyncio.run(run(backend, tmp_path, mutant.caught_by))
+    with mutated(backchat_sqlite, tmp_path, mutant), pytest.raises((Exception, pytest.fail.Exception)):
+        asyncio.run(run(imported(), tmp_path, mutant.caught_by))
 
 
 @pytest.mark.parametrize("name", sorted({mutant.caught_by for mutant in MUTANTS}))
 def test_without_a_fault_none_is_found(name: str, tmp_path: Path) -> None:
-    with mutated(tmp_path, None) as backend:
-        asyncio.run(run(backend, tmp_path, name))
+    with mutated(backchat_sqlite, tmp_path, None):
+        asyncio.run(run(imported(), tmp_path, name))

@@ -1,54 +1,20 @@
-"""A conversation belongs to no dialect: written in one, it is read in every other and goes on in any."""
+"""What only one dialect can write, in another. What all can do, the kit has: ``backchat/testing/conformance``."""
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
-import pytest
-
 from backchat.plugins import Plugins
+from backchat.testing.conformance.drivers import APART, DRIVERS
 from backchat.testing.plugin import Serve
-from backchat.testing.provider import ScriptedProvider
 from backchat.testing.server import Box
-from drivers import APART, DRIVERS
 from sdk_cases import read
 from threads_box import WEATHER, ask, sdk
 
-TRIPLES = [t for t in product(DRIVERS, repeat=3) if t[0] != t[1] or len(DRIVERS) == 1]
 
-
-@pytest.mark.parametrize(("first", "second", "third"), TRIPLES, ids=["-".join(t) for t in TRIPLES])
-async def test_written_here_read_there_and_continued_elsewhere(
-    serve: Serve, first: str, second: str, third: str
-) -> None:
-    provider = ScriptedProvider(["one"], ["two"], ["three"], ["four"])
-    config = {"providers": {"scripted": {"use": "scripted"}}, "dialects": sorted(DRIVERS)}
-    box = await serve(config, [provider])
-    a, b, c, ann = DRIVERS[first], DRIVERS[second], DRIVERS[third], await box.key()
-    other, _ = await a.say(box, ann, "something else", None)
-    id, _ = await a.stream(box, ann, "said first", None)
-    assert await b.browse(box, ann) == [id, other]
-    written = [("user", "said first"), ("assistant", "two")]
-    assert await b.read(box, ann, id) == written
-    assert await c.say(box, ann, "said next", id) == (id, "three")
-    assert await b.stream(box, ann, "said last", id) == (id, "four")
-    whole = [*written, ("user", "said next"), ("assistant", "three"), ("user", "said last"), ("assistant", "four")]
-    for driver in (a, b, c):
-        assert await driver.read(box, ann, id) == whole
-        assert await driver.browse(box, ann) == [id, other]
-    seen = ["".join(getattr(p, "text", "") for p in m.parts) for m in provider.requests[-1].messages]
-    assert seen == [text for _, text in whole[:-1]], "the model saw all of it"
-    await c.delete(box, ann, other)
-    for driver in (a, b):
-        assert await driver.browse(box, ann) == [id]
-
-
-def test_every_dialect_takes_part() -> None:
-    assert {name for triple in TRIPLES for name in triple} == set(Plugins(from_entry_points=True).dialects) - APART
-
-
-# ---- what only one of them can write --------------------------------------------------------------------------------
+def test_every_dialect_is_in_the_kit() -> None:
+    """A dialect joins its story by giving a driver."""
+    assert set(DRIVERS) == set(Plugins(from_entry_points=True).dialects) - APART
 
 
 async def test_a_chat_gets_an_assistant_when_threads_goes_on_with_it(box: Box, tmp_path: Any) -> None:

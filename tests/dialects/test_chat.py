@@ -18,6 +18,7 @@ from backchat.ports.providers import Abilities, ImageData
 from backchat.testing.plugin import Serve
 from backchat.testing.provider import ScriptedProvider
 from backchat.testing.server import Box, events, parse_events, running
+from backchat.testing.storages import Storage
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(60)).decode()
 
@@ -97,6 +98,7 @@ async def test_a_conversation_goes_on(serve: Serve) -> None:
     assert all(datetime.fromisoformat(m["created_at"]).utcoffset() is not None for m in body["messages"])
 
 
+@pytest.mark.any_storage
 async def test_moods_reach_the_model(serve: Serve) -> None:
     provider = ScriptedProvider(["ok"])
     box = await serve(*scripted(provider))
@@ -114,6 +116,7 @@ async def test_moods_reach_the_model(serve: Serve) -> None:
     assert "warm" in systems[2]
 
 
+@pytest.mark.any_storage
 async def test_the_providers_word(serve: Serve) -> None:
     one, two = ScriptedProvider(["one"], name="scripted"), ScriptedProvider(["two"], name="openai-like")
     config = {
@@ -142,12 +145,12 @@ async def test_the_providers_word(serve: Serve) -> None:
     assert (await chat(box, ann, "a"))["reply"] == "one"
 
 
-async def test_a_saved_default_that_is_gone(serve: Serve, tmp_path: Path) -> None:
+async def test_a_saved_default_that_is_gone(tmp_path: Path, storage: Storage) -> None:
     two = {"providers": {"a": {"use": "echo"}, "b": {"use": "echo"}}, "default_provider": "a"}
-    async with running(tmp_path, two) as box:
+    async with running(tmp_path, two, storage=storage) as box:
         ann = await box.key()
         await box.client.put("/api/settings/default-ai", json={"provider": "b"}, headers=ann)
-    async with running(tmp_path, {"providers": {"a": {"use": "echo"}}}) as box:
+    async with running(tmp_path, {"providers": {"a": {"use": "echo"}}}, storage=storage) as box:
         answer = await post(box, "/api/chat", ann, {"text": "a"})
         assert answer.status == 503
         assert "default" in await detail(answer)
@@ -389,6 +392,7 @@ async def test_truncating(box: Box) -> None:
     assert (await chat(box, ann, "c", conversation_id=id))["conversation_id"] == id
 
 
+@pytest.mark.any_storage
 async def test_bad_input_and_its_order(box: Box) -> None:
     ann, bob = await box.key(), await box.key("bob")
     theirs = (await chat(box, bob, "a"))["conversation_id"]
@@ -422,6 +426,7 @@ async def test_bad_input_and_its_order(box: Box) -> None:
     assert (await post(box, "/api/chat", ann, extra)).status == 200
 
 
+@pytest.mark.any_storage
 async def test_a_key_in_the_query_or_the_other_header(box: Box) -> None:
     token = (await box.key())["Authorization"].removeprefix("Bearer ")
     assert (await box.client.get("/api/chat/conversations", params={"token": token})).status == 200
@@ -439,6 +444,7 @@ async def test_a_key_of_another_scope(box: Box) -> None:
     assert "vault" in await detail(refused)
 
 
+@pytest.mark.any_storage
 async def test_a_body_that_is_not_what_its_headers_say(box: Box) -> None:
     headers = {**await box.key(), "Content-Encoding": "gzip"}
     answer = await box.client.post("/api/chat", data=b"no gzip", headers=headers)
@@ -446,6 +452,7 @@ async def test_a_body_that_is_not_what_its_headers_say(box: Box) -> None:
     assert "detail" in await answer.json()
 
 
+@pytest.mark.any_storage
 async def test_a_body_over_the_limit(serve: Serve) -> None:
     box = await serve({"server": {"body_limit": 1000}})
     ann = await box.key()

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from backchat.testing.conformance.drivers import DRIVERS
 from backchat.testing.plugin import Serve
 from backchat.testing.provider import ScriptedProvider
 from backchat.testing.server import Box
 from convos_box import FREE, MISSING, ROOT, Convos, convos, tree
-from drivers import DRIVERS
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from urllib.parse import quote
 import orjson
 import pytest
 
+from backchat.testing.conformance.drivers import DRIVERS
 from backchat.testing.plugin import Serve
 from backchat.testing.server import Box, events
 from convos_box import FREE, MISSING, Convos, convos, tree
-from drivers import DRIVERS
 
 DONE = "Conversation(s) imported successfully"
 MEGABYTE = {"imports": {"max_size": "1MiB", "wait": 20}}

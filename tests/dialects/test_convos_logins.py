@@ -8,9 +8,11 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import ClientResponse
+from argon2 import PasswordHasher
 
 from backchat.errors import Unavailable
 from backchat.plugins import Plugins
+from backchat.services import passwords
 from backchat.services.conversations import Conversations
 from backchat.testing.plugin import Serve
 from backchat.testing.server import Box
@@ -19,6 +21,12 @@ from convos_box import FREE, MISSING, Convos, convos
 
 MAIL, PASSWORD = "ann@example.org", "open the pod bay doors"
 NOBODY: dict[str, str] = {}
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a hash costs is no matter here."""
+    monkeypatch.setattr(passwords, "PasswordHasher", lambda: PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 async def account(box: Box) -> str:

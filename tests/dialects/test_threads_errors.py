@@ -62,6 +62,7 @@ async def test_keys(serve: Serve) -> None:
     assert (await ask(box, "GET", "/threads", await box.key("ann", scopes=["threads"])))[0] == 200
 
 
+@pytest.mark.any_storage
 async def test_paths_and_methods_that_there_are_not(box: Box) -> None:
     ann = await box.key()
     for method, path, status in (
@@ -75,6 +76,7 @@ async def test_paths_and_methods_that_there_are_not(box: Box) -> None:
         assert isinstance(body["detail"], str)
 
 
+@pytest.mark.any_storage
 async def test_numbers_out_of_range(box: Box) -> None:
     ann = await box.key()
     for path in (
@@ -133,6 +135,7 @@ async def test_nulls_clear_and_names_stay(box: Box) -> None:
     assert (await ask(box, "GET", path, ann))[1] == changed
 
 
+@pytest.mark.any_storage
 @pytest.mark.parametrize("path", ["messages?api_key=any", "realtime"])
 @pytest.mark.parametrize("speaks", [True, False])
 async def test_sockets_say_why_not(box: Box, monkeypatch: pytest.MonkeyPatch, path: str, *, speaks: bool) -> None:
@@ -149,6 +152,7 @@ async def test_sockets_say_why_not(box: Box, monkeypatch: pytest.MonkeyPatch, pa
     assert (status, body) == (400, {"detail": "this address takes WebSocket connections only"})
 
 
+@pytest.mark.any_storage
 async def test_the_address_of_the_sdk(box: Box) -> None:
     async with sdk(box) as client:
         assert client.base_url == address(box)

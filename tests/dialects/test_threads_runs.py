@@ -12,6 +12,7 @@ from backchat.domain.run import ReasoningDelta
 from backchat.testing.plugin import Serve
 from backchat.testing.provider import ScriptedProvider
 from backchat.testing.server import running
+from backchat.testing.storages import Storage
 from threads_box import THREADS, WEATHER, ask, drain, exceptions, literal, scripted, sdk, text, types
 
 OSLO = ToolCall("call-1", "get_current_weather", '{"location": "Oslo"}')
@@ -211,15 +212,15 @@ async def test_outputs_need_not_be_text(serve: Serve) -> None:
     assert results(provider) == [("call-1", '{"é":[1,null]}')]
 
 
-async def test_a_restart_between_the_calls_and_the_outputs(tmp_path: Path) -> None:
+async def test_a_restart_between_the_calls_and_the_outputs(tmp_path: Path, storage: Storage) -> None:
     first = literal([OSLO, ROME])
-    async with running(tmp_path, *scripted(first)) as box:
+    async with running(tmp_path, *scripted(first), storage=storage) as box:
         who = await box.key()
         body = {"content": "Weather?", "tools": [WEATHER], "system_prompt": "Mine.", "memory": "Auto"}
         _, asked = await ask(box, "POST", "/threads/messages", who, json=body)
         assert asked["status"] == "REQUIRES_ACTION"
     second = literal(["Cold and warm."])
-    async with running(tmp_path, *scripted(second)) as box:
+    async with running(tmp_path, *scripted(second), storage=storage) as box:
         _, thread = await ask(box, "GET", f"/threads/{asked['thread_id']}", who)
         assert thread["messages"][-1]["status"] == "REQUIRES_ACTION"
         path = f"/threads/{asked['thread_id']}/runs/{asked['run_id']}/submit-tool-outputs"

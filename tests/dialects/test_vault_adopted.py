@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from backchat.testing.conformance.drivers import DRIVERS
 from backchat.testing.plugin import Serve
 from backchat.testing.provider import ScriptedProvider
 from backchat.testing.server import Box
 from convos_box import Convos
-from drivers import DRIVERS
 from vault_http import Caller, caller, said
 
 TALK = said("How do I join quuxbarian tables?", "With JOIN.", "And outer ones?", "With LEFT JOIN.")

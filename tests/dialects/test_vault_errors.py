@@ -31,6 +31,7 @@ def path_of(route: Route) -> str:
     return re.sub(r"{\w+}", "99", route.path)
 
 
+@pytest.mark.any_storage
 async def test_no_answer_is_to_be_kept(ann: Caller, box: Box) -> None:
     """Whatever its status, of every route and of paths and methods that there are not."""
     statuses = set[int]()
@@ -79,6 +80,7 @@ async def test_who_is_not_known(ann: Caller, box: Box) -> None:
             assert told["success"] is False
 
 
+@pytest.mark.any_storage
 async def test_tokens_come_in_headers(ann: Caller, box: Box) -> None:
     """An address is easily kept somewhere, and a token opens the vault."""
     assert (await box.client.get("/api/v1/pull", params={"token": ann.token})).status == 401
@@ -87,6 +89,7 @@ async def test_tokens_come_in_headers(ann: Caller, box: Box) -> None:
     assert (await answer.json())["keyId"] == (await ann.key()).id
 
 
+@pytest.mark.any_storage
 async def test_shapes(ann: Caller, box: Box) -> None:
     limited = await caller(box, scopes=["pull"])
     for who, method, path, more, status, error in (
@@ -107,6 +110,7 @@ async def test_shapes(ann: Caller, box: Box) -> None:
     assert set(told[1]) == {"success", "error", "message", "details"}
 
 
+@pytest.mark.any_storage
 async def test_what_was_sent_is_not_repeated(ann: Caller, capsys: pytest.CaptureFixture[str]) -> None:
     """Nor logged, whatever is wrong with it."""
     heard = ""
@@ -177,6 +181,7 @@ async def test_how_often(serve: Serve) -> None:
     assert (await bob.ask("GET", "/pull"))[0] == 200
 
 
+@pytest.mark.any_storage
 async def test_a_server_may_take_less(serve: Serve) -> None:
     ann = await caller(await serve({"server": {"body_limit": 100}}))
     status, told = await ann.ask("POST", "/push", data=b" " * 101)
@@ -189,6 +194,7 @@ async def test_it_is_not_limited_unless_that_is_set(ann: Caller) -> None:
     assert not [name for name in answers[0].headers if name.startswith("X-RateLimit")]
 
 
+@pytest.mark.any_storage
 async def test_the_openapi_document(ann: Caller, box: Box) -> None:
     document = await (await box.client.get("/openapi.json")).json()
     await asyncio.to_thread(validate, document)

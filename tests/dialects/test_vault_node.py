@@ -17,7 +17,10 @@ from backchat.testing.server import Box
 from vault_between import CONFIG, address, token, vault
 
 PEER = Path(__file__).parent.parent / "vault_peer" / "peer.mjs"
-pytestmark = pytest.mark.skipif(made.NODE is None, reason="there is no node here")
+pytestmark = [
+    pytest.mark.any_storage,  # they agree about bytes that every storage keeps
+    pytest.mark.skipif(made.NODE is None, reason="there is no node here"),
+]
 
 EVERY_CONTROL = "".join(
     [chr(n) for n in [*range(0x21), 0x7F, 0x80, 0x9F, 0xAD, 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF]]

@@ -54,6 +54,7 @@ async def test_tags_that_do_not_fit(ann: Caller) -> None:
     await ann.push("c1", tags=["x" * 64, "  " + "y" * 64])
 
 
+@pytest.mark.any_storage
 async def test_a_list_of_tags_that_is_too_long_is_not_looked_at(ann: Caller) -> None:
     """A body of the largest size has five million of them."""
     assert await ann.refused("tags", messages=[HI], tags=[1] * 1001) == ["Must be at most 32."]
@@ -73,6 +74,7 @@ async def test_the_length_of_a_platform_is_that_of_its_stored_form(ann: Caller) 
     assert (status, set(told["details"])) == (422, {"platform"})
 
 
+@pytest.mark.any_storage
 async def test_times_that_are_none_in_utc(ann: Caller) -> None:
     for time in ("9999-12-31T23:59:59-10:00", "0001-01-01T00:00:00+10:00"):
         status, told = await ann.ask("POST", "/vault/tokens", json={"name": "n", "expiresAt": time})
@@ -81,6 +83,7 @@ async def test_times_that_are_none_in_utc(ann: Caller) -> None:
         await ann.push("c1", [{**HI, "timestamp": time}])
 
 
+@pytest.mark.any_storage
 async def test_other_fields_that_do_not_fit(ann: Caller) -> None:
     version: Any
     for version in (-1, 1.0, "1", True, 2**53, 10**30, []):
@@ -153,6 +156,7 @@ async def test_an_iv_is_used_once(ann: Caller) -> None:
     await ann.ok("POST", "/push", json=sealed("b", iv=first["iv"], keyId="another"))
 
 
+@pytest.mark.any_storage
 async def test_sealed_fields_that_do_not_fit(ann: Caller) -> None:
     good = sealed("a")
     for name in ("encryptedContent", "messageCount"):
@@ -199,6 +203,7 @@ async def test_every_length_of_sealed_content(ann: Caller) -> None:
         assert entry["encryptedContent"] == body["encryptedContent"]
 
 
+@pytest.mark.any_storage
 async def test_both_forms_and_neither(ann: Caller) -> None:
     assert await ann.refused("messages", **sealed("a", messages=[HI])) == [BOTH]
     assert await ann.refused("messages", messages=[HI], iv=sealed("a")["iv"]) == [BOTH]

@@ -40,6 +40,7 @@ def test_put_and_patch_are_the_same() -> None:
             assert (twin.handler, type(twin.body)) == (route.handler, type(route.body))
 
 
+@pytest.mark.any_storage
 async def test_every_route_is_served_with_and_without_its_slash(ann: Person) -> None:
     """By the route itself: the answer is the same, is no redirect, and none that says that there is no such path."""
     compared = 0
@@ -57,6 +58,7 @@ async def test_every_route_is_served_with_and_without_its_slash(ann: Person) -> 
     assert compared == len(DIALECT.routes)
 
 
+@pytest.mark.any_storage
 async def test_a_post_without_the_slash_keeps_its_body(ann: Person) -> None:
     status, made = await ann.ask("POST", "/api/workspaces", json={"name": "Lab"}, allow_redirects=False)
     assert (status, made["name"]) == (201, "Lab")
@@ -64,6 +66,7 @@ async def test_a_post_without_the_slash_keeps_its_body(ann: Person) -> None:
     assert (status, changed["name"]) == (200, "Office")
 
 
+@pytest.mark.any_storage
 async def test_both_spellings_are_one_path_in_the_documentation(ann: Person) -> None:
     paths = (await ann.ok("GET", "/openapi.json"))["paths"]
     mine = [p for p in paths if p.startswith(("/api/workspaces", "/api/chats", "/auth/jwt"))]
@@ -81,6 +84,7 @@ async def _hello(call: Call) -> Any:
     raise AssertionError
 
 
+@pytest.mark.any_storage
 @pytest.mark.parametrize(
     ("path", "slashes"), [("/api/workspaces", False), ("/api/workspaces/", False), ("/api/workspaces/", True)]
 )
@@ -96,6 +100,7 @@ async def test_what_either_spelling_takes_is_taken(serve: Serve, path: str, slas
             await serve({"dialects": order}, [Other()])
 
 
+@pytest.mark.any_storage
 async def test_other_dialects_keep_their_one_spelling(ann: Person) -> None:
     assert (await ann.raw("GET", "/api/convos")).status == 200
     assert (await ann.raw("GET", "/api/convos/")).status == 404
@@ -114,6 +119,7 @@ async def test_who_is_not_known(ann: Person) -> None:
         assert told["code"] == ("token_not_valid" if headers else "not_authenticated")
 
 
+@pytest.mark.any_storage
 async def test_both_words_before_a_token(ann: Person) -> None:
     token = ann.headers["Authorization"].split()[1]
     for word in ("JWT", "Bearer", "jwt"):
@@ -121,6 +127,7 @@ async def test_both_words_before_a_token(ann: Person) -> None:
         assert answer.status == 200
 
 
+@pytest.mark.any_storage
 async def test_paths_and_methods_that_there_are_not(ann: Person) -> None:
     none = {"detail": "Not found.", "code": "not_found"}
     for path in (f"/api/workspaces/{ann.home}/nothing/", "/api/workspaces//", "/auth/jwt/nothing/"):
@@ -135,6 +142,7 @@ async def test_paths_and_methods_that_there_are_not(ann: Person) -> None:
     assert await ann.ask("GET", f"chats/{MISSING}/messages/agent-task-status/") == (404, none)
 
 
+@pytest.mark.any_storage
 async def test_bodies_that_are_none(ann: Person) -> None:
     for data in (b"{", b"\xff", b'{"name": NaN}', b'{"name": "\\ud800"}', b'{"name": 1e999}', b"[" * 3000):
         told = {"non_field_errors": ["The body is not valid JSON."]}

@@ -77,6 +77,7 @@ async def served(serve: Serve, upstream: AudioUpstream) -> Box:
 # ---- transcription --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_storage
 async def test_a_recording_whatever_the_order_of_the_parts(served: Box, upstream: AudioUpstream) -> None:
     ann = await person(served)
     where, language = ("workspace_id", ann.ws), ("language", "EN")
@@ -101,6 +102,7 @@ async def test_a_recording_whatever_the_order_of_the_parts(served: Box, upstream
         assert (record.seconds, record.estimated) == (0.25, False)
 
 
+@pytest.mark.any_storage
 async def test_the_language_is_the_detected_or_the_given_one(serve: Serve) -> None:
     engine = ScriptedTranscriber(Transcript("a", "fr", 1), Transcript("a", None, 1))
     ann = await person(await serve(transcribing(engine), [engine]))
@@ -112,6 +114,7 @@ async def test_the_language_is_the_detected_or_the_given_one(serve: Serve) -> No
     assert [heard[3] for heard in engine.heard] == ["de", "de", None, None]
 
 
+@pytest.mark.any_storage
 @pytest.mark.parametrize(
     ("name", "mime", "sent"),
     [
@@ -144,6 +147,7 @@ async def test_formats(serve: Serve, name: str, mime: str, sent: str | None) -> 
     assert [heard[0] for heard in engine.heard] == ([] if sent is None else [sent, sent])
 
 
+@pytest.mark.any_storage
 async def test_the_order_of_refusals(serve: Serve) -> None:
     """Two things are wrong each time, and the one of the smaller number below is told; nothing is configured, too."""
     ann = await person(await serve(FREE))
@@ -188,6 +192,7 @@ async def test_the_order_of_refusals(serve: Serve) -> None:
     assert await booked(ann.box) == []
 
 
+@pytest.mark.any_storage
 async def test_fields_are_named(serve: Serve) -> None:
     ann = await person(await serve(FREE))
     required = ["This field is required."]
@@ -223,6 +228,7 @@ async def test_credit_comes_before_the_recording_is_read(serve: Serve) -> None:
     assert len(engine.heard) == 1
 
 
+@pytest.mark.any_storage
 async def test_what_an_engine_fails_with(serve: Serve) -> None:
     errors = [ProviderError("it broke"), ProviderTimeout("too slow"), ProviderThrottled("slow down", retry_after=7)]
     engine = ScriptedTranscriber(*errors, Transcript("a"))
@@ -312,6 +318,7 @@ async def nothing_left(served: Box, upstream: AudioUpstream, monkeypatch: pytest
     assert len(held) <= 1, "at most one that is kept for the next request"
 
 
+@pytest.mark.any_storage
 async def test_it_is_passed_on_while_it_arrives(served: Box, upstream: AudioUpstream) -> None:
     ann = await person(served)
     data = wav(20.0)
@@ -328,6 +335,7 @@ async def test_it_is_passed_on_while_it_arrives(served: Box, upstream: AudioUpst
     assert upstream.files[0][2] == data
 
 
+@pytest.mark.any_storage
 async def test_a_client_is_not_read_faster_than_the_engine(served: Box, upstream: AudioUpstream) -> None:
     ann = await person(served)
     upstream.slow = asyncio.Event()
@@ -349,6 +357,7 @@ async def test_a_client_is_not_read_faster_than_the_engine(served: Box, upstream
         await upstream.broken.wait()
 
 
+@pytest.mark.any_storage
 @pytest.mark.parametrize("first", ["workspace", "file"])
 @pytest.mark.parametrize("declared", [True, False])
 async def test_26_mb(
@@ -376,6 +385,7 @@ async def test_26_mb(
         assert upstream.broken.is_set()
 
 
+@pytest.mark.any_storage
 async def test_25_mib_are_taken(serve: Serve) -> None:
     engine = ScriptedTranscriber()
     ann = await person(await serve(transcribing(engine), [engine]))
@@ -385,6 +395,7 @@ async def test_25_mib_are_taken(serve: Serve) -> None:
     assert [len(heard[2]) for heard in engine.heard] == [MOST_BYTES] * 2
 
 
+@pytest.mark.any_storage
 async def test_a_client_that_leaves_in_the_middle(
     served: Box, upstream: AudioUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,6 +413,7 @@ async def test_a_client_that_leaves_in_the_middle(
     await nothing_booked(served)
 
 
+@pytest.mark.any_storage
 async def test_a_client_that_leaves_while_its_file_is_held(
     served: Box, upstream: AudioUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -413,6 +425,7 @@ async def test_a_client_that_leaves_while_its_file_is_held(
     await nothing_booked(served)
 
 
+@pytest.mark.any_storage
 async def test_lengths_that_lie(served: Box, upstream: AudioUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
     ann = await person(served)
     body = form(("workspace_id", ann.ws), file(wav(1.0)))
@@ -432,6 +445,7 @@ async def test_lengths_that_lie(served: Box, upstream: AudioUpstream, monkeypatc
     assert upstream.forms == []
 
 
+@pytest.mark.any_storage
 async def test_a_form_without_an_end(served: Box, upstream: AudioUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
     ann = await person(served)
     async with nothing_left(served, upstream, monkeypatch):
@@ -444,6 +458,7 @@ async def test_a_form_without_an_end(served: Box, upstream: AudioUpstream, monke
     assert upstream.forms == []
 
 
+@pytest.mark.any_storage
 async def test_an_upload_that_stalls(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backchat.web.streamed_form.SILENCE", 0.05)
     engine = ScriptedTranscriber()
@@ -456,6 +471,7 @@ async def test_an_upload_that_stalls(serve: Serve, monkeypatch: pytest.MonkeyPat
     assert (engine.open, engine.heard) == (0, [])
 
 
+@pytest.mark.any_storage
 async def test_few_recordings_are_held_at_once(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "PATIENCE", 0.05)
     engine = ScriptedTranscriber()
@@ -471,6 +487,7 @@ async def test_few_recordings_are_held_at_once(serve: Serve, monkeypatch: pytest
         assert (await upload(ann, file(), ("workspace_id", ann.ws)))[0] == 200, "the room is given back"
 
 
+@pytest.mark.any_storage
 async def test_the_room_is_free_when_the_recording_was_passed_on(serve: Serve) -> None:
     go = asyncio.Event()
     engine = ScriptedTranscriber(go, Transcript("a"))
@@ -521,6 +538,7 @@ async def test_a_translation(serve: Serve) -> None:
     ] * 2
 
 
+@pytest.mark.any_storage
 @pytest.mark.parametrize("text", INJECTIONS)
 async def test_the_text_is_data(serve: Serve, text: str) -> None:
     model = ScriptedProvider(["hola"])
@@ -536,6 +554,7 @@ async def test_the_text_is_data(serve: Serve, text: str) -> None:
     assert (message.role, orjson.loads(part.text)) == ("user", text)  # type: ignore[union-attr]
 
 
+@pytest.mark.any_storage
 async def test_the_longest_text_fits_into_an_address(serve: Serve) -> None:
     ann = await person(await serve(*scripted(ScriptedProvider(["hola"]))))
     text = "\U0001f30a" * 5000
@@ -543,6 +562,7 @@ async def test_the_longest_text_fits_into_an_address(serve: Serve) -> None:
     assert (told["text"], told["translated_text"]) == (text, "hola")
 
 
+@pytest.mark.any_storage
 async def test_what_does_not_fit(serve: Serve) -> None:
     model = ScriptedProvider(["hola"])
     ann = await person(await serve(*scripted(model)))
@@ -572,6 +592,7 @@ async def test_what_does_not_fit(serve: Serve) -> None:
     assert (await ann.raw("GET", "translate/", headers={"Authorization": "JWT nonsense"})).status == 401
 
 
+@pytest.mark.any_storage
 async def test_models_that_fail_or_do_not_translate(serve: Serve) -> None:
     model = ScriptedProvider([ProviderError("x")], [ProviderTimeout("x")], ["  "], ["```\n", "\n```"])
     ann = await person(await serve(*scripted(model)))
@@ -580,6 +601,7 @@ async def test_models_that_fail_or_do_not_translate(serve: Serve) -> None:
         assert (got, told["code"]) == (status, code)
 
 
+@pytest.mark.any_storage
 async def test_a_model_that_follows_no_instructions(serve: Serve) -> None:
     model = ScriptedProvider(["hola"], abilities=Abilities(instructions=False))
     ann = await person(await serve(*scripted(model)))
@@ -587,6 +609,7 @@ async def test_a_model_that_follows_no_instructions(serve: Serve) -> None:
     assert (status, told["code"], model.requests) == (503, "not_configured", [])
 
 
+@pytest.mark.any_storage
 async def test_the_packaged_echo_does_not_translate(serve: Serve) -> None:
     ann = await person(await serve(FREE))
     status, told = await ann.ask("GET", "translate/", params={"text": "a", "target": "es"})

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 
+from backchat.services import passwords
 from backchat.services.accounts import Accounts
 from backchat.services.passwords import Passwords
 from backchat.testing.plugin import Serve
@@ -33,6 +35,12 @@ async def calls(box: Box, token: str, scheme: str = "JWT") -> int:
     """The status of a call with a token."""
     headers = {"Authorization": f"{scheme} {token}"}
     return (await box.client.get("/api/workspaces/", headers=headers)).status
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a hash costs is no matter here."""
+    monkeypatch.setattr(passwords, "PasswordHasher", lambda: PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture
@@ -76,6 +84,7 @@ async def test_logins_that_fail_alike(box: Box, monkeypatch: pytest.MonkeyPatch)
     assert compared == [password for _, password in wrong], "the same work is done for each"
 
 
+@pytest.mark.any_storage
 @pytest.mark.parametrize(
     ("step", "body", "fields"),
     [

@@ -1,0 +1,46 @@
+"""Telling of new records, whichever process has stored them: a change stream of the collection.
+
+After a network error or an election the driver opens the stream anew where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Sequence
+from contextlib import asynccontextmanager
+
+from backchat.errors import Unavailable
+from backchat.ports.storage import Record
+from backchat_mongo.documents import RECORD, record_of
+from backchat_mongo.drivers import Connection, Pipeline, Stream
+from backchat_mongo.failures import translated
+from backchat_mongo.layout import Layout
+
+AWAIT = 1_000
+"""Milliseconds for which the server waits for something to tell before it says that there is nothing."""
+
+
+@asynccontextmanager
+async def watching(
+    connection: Connection, layout: Layout, partitions: Container[str]
+) -> AsyncGenerator[AsyncIterator[Sequence[Record]], None]:
+    """See ``Watched.watch``."""
+    told = {f"fullDocument.{name}": 1 for name in ("_id", *RECORD, layout.kind.partition)}
+    pipeline: Pipeline = [{"$match": {"operationType": {"$in": ["insert", "invalidate"]}}}, {"$project": told}]
+    with translated():
+        async with connection.changes(
+            connection.collection(layout.collection), pipeline, max_await_time_ms=AWAIT
+        ) as stream:
+            yield _told(stream, layout, partitions)
+
+
+async def _told(stream: Stream, layout: Layout, partitions: Container[str]) -> AsyncIterator[Sequence[Record]]:
+    while True:
+        with translated():
+            change = await stream.try_next()
+        if change is None:
+            continue
+        put = change.get("fullDocument")
+        if put is None:
+            raise Unavailable("the collection was dropped or renamed")
+        if put[layout.kind.partition] in partitions:
+            yield [record_of(layout.kind.name, put)]
