@@ -16,8 +16,9 @@ from backchat.testing.choosing import CHOICES, SQLITE, WORKER, Choice
 from backchat.testing.guards import blockbuster, no_leaked_tasks
 from backchat.web.logs import set_up_logs
 from one_mongod import OneMongod, missing, mongo_url
+from sharded_watch import sharded
 
-__all__ = ["blockbuster", "no_leaked_tasks"]
+__all__ = ["blockbuster", "no_leaked_tasks", "sharded"]
 pytest.register_assert_rewrite("sdk_cases", "sdk_talk", "sdk_knowledge")
 
 _MONGOD = pytest.StashKey[OneMongod]()

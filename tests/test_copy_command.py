@@ -233,7 +233,7 @@ def start(run: Run, tmp_path: Path) -> Iterator[Callable[[], Process]]:
 
 def test_killed_twice_and_interrupted(start: Callable[[], Process], run: Run, tmp_path: Path) -> None:
     """While it copies records, and while it follows; a server runs on the source all the time."""
-    runs, total = server(), 4000
+    runs, total = server(), 2500
     put(tmp_path, "from", [runs, *[made("message", n) for n in range(total)]])
 
     def stored() -> bool:

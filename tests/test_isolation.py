@@ -26,6 +26,8 @@ from backchat.testing.server import Box, events
 from backchat.web.body import JSON
 from backchat.web.dialect import Dialect, Route
 
+pytestmark = pytest.mark.any_storage
+
 MARKER = "xylophone"
 HARMLESS: dict[str, Any] = {
     "text": "hello",

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import pytest
 from pymongo import AsyncMongoClient, monitoring
+from pymongo.errors import OperationFailure
 
 from backchat.config.opening import opened
 from backchat.config.sections import Selected
@@ -79,7 +80,10 @@ class TestRefusals:
         told = await refusal(settings_of(standalone.url, "refused", driver), LABEL)
         assert "standalone" in told
         assert "`mongod --replSet rs0 ...`" in told
-        assert "`mongosh --eval 'rs.initiate()'`" in told
+        initiate = f'rs.initiate({{_id: "rs0", members: [{{_id: 0, host: "{standalone.address}"}}]}})'
+        assert f"`mongosh --eval '{initiate}'` once" in told
+        manual = (Path(__file__).parent.parent / "docs" / "operations.md").read_text("utf-8")
+        assert f"mongosh --eval '{initiate.replace(standalone.address, '127.0.0.1:27017')}'\n" in manual
         assert "\n" not in told
 
     async def test_a_standalone_server_that_should_be_a_replica_set(self, standalone: Mongod) -> None:
@@ -92,6 +96,15 @@ class TestRefusals:
         told = await refusal(settings_of(url, "refused", driver), LABEL)
         assert "does not accept the user name and the password" in told
         assert SECRET not in told
+
+    async def test_a_user_without_the_right(self, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def refuse(*_: object) -> None:
+            raise OperationFailure("not authorized", 13, {"code": 13})
+
+        monkeypatch.setattr(shapes.Shapes, "read", refuse)
+        told = await refusal(settings, LABEL)
+        assert settings["database"] in told
+        assert "readWrite" in told
 
     @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # PyMongo's monitors, ended while they connect
     @pytest.mark.parametrize("driver", ["pymongo", "motor"])
@@ -131,10 +144,10 @@ class TestRefusals:
     )
     def test_what_servers_say_of_themselves(self, hello: Any, told: str | None) -> None:
         if told is None:
-            check_server(hello)
+            check_server(hello, "there:1")
         else:
             with pytest.raises(ConfigError, match=told):
-                check_server(hello)
+                check_server(hello, "there:1")
 
     @pytest.mark.parametrize(("driver", "extra"), [("pymongo", "backchat[mongo]"), ("motor", "backchat[motor]")])
     async def test_a_driver_that_is_not_installed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,8 @@ BATCHES: dict[str, list[Change]] = {
 AFTER: list[Change] = [event("after", 1), note(4, title="after", expect=1)]
 CONFLICT, TIMES_OUT, FAILS = {"errorCode": 112}, {"errorCode": 262}, {"errorCode": 8}
 CLOSES = {"closeConnection": True}
+DRIVERS = ("pymongo", "motor") if os.environ.get("BACKCHAT_SOAK") else ("pymongo",)
+"""What differs between the drivers is tested with both; to fail in every way with both takes a while: ``make soak``."""
 LATE = {"writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}}
 """The command is carried out; whether it will survive is not known."""
 
@@ -54,7 +57,7 @@ def mongod() -> Iterator[Mongod]:
         yield server
 
 
-@pytest.fixture(params=["pymongo", "motor"])
+@pytest.fixture(params=DRIVERS)
 def driver(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

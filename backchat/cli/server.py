@@ -101,7 +101,7 @@ async def _wind_down(app: web.Application, seconds: float) -> None:
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     await app[SERVICES].imports.close()  # the same file can be given again
-    await app[SERVICES].runs.drain(seconds)
+    await app[SERVICES].runs.drain(until - loop.time())
     # Readers have yet to write how it ended; some follow a run of another process, which is draining as well.
     if streams := app[STREAMS]:
         await asyncio.wait(tuple(streams), timeout=max(LAST_FRAMES, until - loop.time()))

@@ -16,7 +16,7 @@ from backchat.services.document_scopes import UNREAD, documents_in, removed
 from backchat.services.files import FILE, FILE_CHUNK
 from backchat.services.import_records import IMPORT
 from backchat.services.kinds import KINDS
-from backchat.services.paging import all_found
+from backchat.services.paging import all_found, purge_all
 from backchat.services.public_links import PUBLIC_LINK
 from backchat.services.runlog import events_purge
 from backchat.services.runstate import CANCEL, RUN
@@ -26,6 +26,8 @@ from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of
 from backchat.services.workspace_records import MEMBERSHIP
 
 PAGE = 200
+AT_ONCE = 20
+"""Conversations that are deleted in one batch, with all that is in them."""
 ROUNDS = 10
 """How often a forgotten user's things are looked for while new ones come."""
 PATIENCE = 10.0
@@ -83,13 +85,15 @@ async def forget(store: RecordStore, user: str) -> None:
     await store.apply([Delete(USER.name, user), *ways_in])
     for _ in range(ROUNDS):
         stopped = await _stop_replies(store, user)
-        while page := await store.find(Query(kind=CONVERSATION.name, where=own, limit=PAGE)):
+        while page := await store.find(Query(kind=CONVERSATION.name, where=own, limit=AT_ONCE)):
             # Stale when a reply has begun meanwhile, whose log would stay: then they are the next ones found.
             with suppress(StaleWrite):
                 await store.apply(await erasure(store, [conversation_of(record) for record in page]))
         departed = await depart(store, user)
-        rest = [Purge(kind, own) for kind in kinds if kind != CONVERSATION.name]
-        await store.apply([*rest, *[Delete(CANCEL.name, run) for run in stopped]])
+        for kind in kinds:
+            if kind != CONVERSATION.name:
+                await purge_all(store, kind, own)
+        await store.apply([Delete(CANCEL.name, run) for run in stopped])
         if not any([departed, *[await store.find(Query(kind=kind, where=own, limit=1)) for kind in kinds]]):
             break
     await store.compact()

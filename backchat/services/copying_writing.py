@@ -16,10 +16,12 @@ from backchat.services.copying_records import COPYING, STORED_QUERY, aside_put, 
 from backchat.services.kinds import COPIED
 from backchat.services.runstate import WORKER
 
-BATCH = 256
+BATCH = 64
 BATCH_BYTES = 1 << 20
-LANES = 4
-"""Batches under way at once."""
+LANES = 2
+"""Batches under way at once. Larger ones, or more, gain little; and a MongoDB with a small cache holds all that is not
+committed in it: thousands of entries of word indexes, until nothing goes on any more.
+"""
 EMPTIED = 2000
 """Records that are deleted in one batch."""
 

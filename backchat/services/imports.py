@@ -24,6 +24,7 @@ from backchat.services.import_files import Meter
 from backchat.services.import_records import IMPORT, Import, import_of, import_put
 from backchat.services.import_work import Work
 from backchat.services.import_writing import Writing
+from backchat.services.leaving import wound_up
 from backchat.services.retrying import retrying
 from backchat.services.runstate import WORKER
 from backchat.services.slots import Slots
@@ -81,7 +82,7 @@ class Imports:
         running = list(self._live.values())
         for live in running:
             live.work.end("interrupted")
-        await asyncio.gather(*[live.task for live in running], return_exceptions=True)
+        await wound_up([live.task for live in running], "imports")
 
     async def begin(self, who: Identity, file: BinaryIO, *, name: str) -> Import:
         """Start to import a file, which this then owns and closes. It need not be JSON: problems are in the result.

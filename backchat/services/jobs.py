@@ -17,6 +17,7 @@ import structlog
 
 from backchat.errors import BackchatError, Internal, NotConfigured, StaleWrite, Unavailable
 from backchat.ports.storage import Change, Delete, Kind, Purge, Put, Query, Record, RecordStore
+from backchat.services.leaving import last_words
 from backchat.services.paging import all_found
 from backchat.services.slots import Slots
 
@@ -130,6 +131,10 @@ class Jobs:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if begun:
+            await last_words(self._put_back(begun), "jobs")
+
+    async def _put_back(self, begun: Sequence[Job]) -> None:
         for job in begun:
             with suppress(StaleWrite):
                 await self._store.apply([job_put(replace(job, attempts=job.attempts - 1))])

@@ -25,6 +25,7 @@ from backchat.ports.storage import Change, Put, RecordStore
 from backchat.services.access import Access
 from backchat.services.deadlines import over
 from backchat.services.following import ACTIVE, Following
+from backchat.services.leaving import wound_up
 from backchat.services.live_runs import LiveRun
 from backchat.services.news import News
 from backchat.services.retrying import retrying
@@ -222,7 +223,10 @@ class Runs:
             raise RunInProgress("the previous reply of this conversation is still running") from None
 
     async def drain(self, seconds: float) -> None:
-        """Start nothing new, give what runs this many seconds, interrupt the rest. Nothing that was said is lost."""
+        """Start nothing new, give what runs this many seconds, interrupt the rest. Nothing that was said is lost.
+
+        If the store does not answer, the ends are written by whoever finds the runs when it does.
+        """
         self.draining = True
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
@@ -231,7 +235,7 @@ class Runs:
         for live in list(self.live.values()):
             live.stop("interrupted")
         while tasks := self._tasks():
-            await asyncio.wait(tasks)
+            await wound_up(tasks, "runs")
 
     def _tasks(self) -> set[asyncio.Task[None]]:
         return {live.task for live in self.live.values() if live.task is not None}

@@ -28,6 +28,7 @@ from backchat.services.booking import booking, cut_off, unbooked
 from backchat.services.endings import Ending, failure_of, unclaimed
 from backchat.services.engine import Engine
 from backchat.services.jobs import Jobs
+from backchat.services.leaving import last_words
 from backchat.services.runlog import event_put, events_purge, read_events
 from backchat.services.runs import Runs
 from backchat.services.runstate import run_of, run_put
@@ -99,9 +100,10 @@ class Workers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await (
-            self.beat()
-        )  # after this write every earlier one is done: a run stored by a request that was cut off is seen
+        await last_words(self._leave(), "leaving")
+
+    async def _leave(self) -> None:
+        await self.beat()  # after it every earlier write is done: a run stored by a request that was cut off is seen
         await self.recover(leaving=True)
         await self.store.apply([Delete("worker", self.runs.worker)])
 

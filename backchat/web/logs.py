@@ -19,6 +19,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
+from backchat.errors import Unavailable
+
 log = structlog.get_logger(source=__name__)
 # The secret of an API key or of a recovery key, which somebody may have put into a path. Its id may be seen.
 _SECRET = re.compile(r"(bs[kr]_[A-Za-z0-9-]+)_[A-Za-z0-9_-]+")
@@ -34,13 +36,17 @@ class Lines:
 
 
 def without_words(logger: object, method: str, event: EventDict) -> EventDict:
-    """Replace an exception by its type and its frames: what it says may quote a message or a key."""
+    """Replace an exception by its type and its frames: what it says may quote a message or a key.
+
+    Where something waits for a store that does not answer says nothing, and every regular work says it again and again.
+    """
     raised = event.pop("exc_info", None)
     error = sys.exc_info()[1] if raised is True else raised[1] if isinstance(raised, tuple) else raised
     if isinstance(error, BaseException):
-        frames = StackSummary.extract(walk_tb(error.__traceback__), lookup_lines=False)
         event["exception"] = type(error).__qualname__
-        event["frames"] = [f"{f.filename}:{f.lineno} {f.name}" for f in frames]
+        if not isinstance(error, Unavailable):
+            frames = StackSummary.extract(walk_tb(error.__traceback__), lookup_lines=False)
+            event["frames"] = [f"{f.filename}:{f.lineno} {f.name}" for f in frames]
     return event
 
 

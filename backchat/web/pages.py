@@ -11,6 +11,8 @@ from aiohttp import web
 from backchat.web.keys import METRICS, OPENAPI, SERVICES
 
 log = structlog.get_logger(source=__name__)
+PATIENCE = 2.0
+"""Seconds in which the store must answer for the server to be ready: who asks does not wait for its own timeout."""
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -24,9 +26,12 @@ async def readyz(request: web.Request) -> web.Response:
     if runs.draining:
         return web.json_response({"status": "draining"}, status=503, headers={"Retry-After": "5"})
     try:
-        await runs.store.get("worker", runs.worker)
+        async with asyncio.timeout(PATIENCE):
+            await runs.store.get("worker", runs.worker)
         if runs.is_healthy():
             return web.json_response({"status": "ready"})
+    except TimeoutError:
+        log.warning("store.unavailable", seconds=PATIENCE)
     except Exception as error:  # whatever a backend raises, it cannot serve
         log.warning("store.unavailable", exc_info=error)
     return web.json_response({"status": "store unavailable"}, status=503, headers={"Retry-After": "5"})

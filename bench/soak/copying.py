@@ -182,13 +182,12 @@ async def heard(place: Storage, said: Said) -> list[str]:
     """What of the acknowledged words is not there exactly once."""
     found: dict[str, int] = {}
     async with place.opened() as store:
-        query = Query(kind="message", where=(), limit=500)
+        query = Query(kind="message", limit=500)
         while page := await store.find(query):
             for record in page:
                 if record.doc["role"] == "user":
-                    for part in record.doc["parts"]:
-                        word = part.get("text", "").partition(" ")[0]
-                        found[word] = found.get(word, 0) + 1
+                    word = record.doc["text"].partition(" ")[0]
+                    found[word] = found.get(word, 0) + 1
             query = Query(kind="message", limit=500, after=(page[-1].id,))
     return [f"{word} is there {found.get(word, 0)} times" for word in said.words if found.get(word, 0) != 1]
 

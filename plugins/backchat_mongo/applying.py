@@ -17,6 +17,7 @@ from backchat.errors import Unavailable
 from backchat.ports.checks import check_change, known_kind
 from backchat.ports.storage import Change, OnCommit, Put
 from backchat_mongo.batches import Unforeseen, Way, carefully, quickly, update_of
+from backchat_mongo.closing import let_end
 from backchat_mongo.documents import content, stored
 from backchat_mongo.drivers import Connection, Stored
 from backchat_mongo.failures import translated
@@ -66,15 +67,16 @@ class Applying:
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
+            if work.cancelled():
+                raise Unavailable("the database is closed") from None
             attempt.abandoned = True
             work.add_done_callback(_unheard)
             raise
 
     async def close(self) -> None:
-        """Take no more batches, and wait for those that are under way."""
+        """Take no more batches, and wait for those that are under way, but not long for a server that is silent."""
         self._closed = True
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await let_end(self._tasks)
 
     def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

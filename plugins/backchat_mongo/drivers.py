@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ClassVar, Protocol
 
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, timeout
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
@@ -25,6 +25,7 @@ from pymongo.uri_parser import parse_uri
 from pymongo.write_concern import WriteConcern
 
 from backchat.errors import ConfigError
+from backchat_mongo.closing import PATIENCE
 
 Stored = dict[str, Any]
 """A document as the server has it."""
@@ -45,13 +46,14 @@ class Stream(Protocol):
 class Connection(ABC):
     """A client of one of the drivers and the database it works on. Errors are the driver's: ``failures`` turns them.
 
-    ``driver`` is the name in the settings.
+    ``driver`` is the name in the settings, ``seed`` the first host of the URL, with its port.
     """
 
     driver: ClassVar[str]
 
-    def __init__(self, client: Any, database: str, timeout: float) -> None:
+    def __init__(self, client: Any, database: str, timeout: float, seed: str) -> None:
         self.client = client
+        self.seed = seed
         self.database = client[database]
         self.timeout = timeout
 
@@ -118,7 +120,8 @@ class PymongoConnection(Connection):
             yield stream
 
     async def close(self) -> None:
-        await self.client.close()
+        with timeout(PATIENCE):  # it tells the server that its sessions are over
+            await self.client.close()
 
 
 class MotorConnection(Connection):
@@ -152,7 +155,8 @@ class MotorConnection(Connection):
             await asyncio.shield(asyncio.to_thread(stream.close))
 
     async def close(self) -> None:
-        await asyncio.to_thread(self.client.close)
+        with timeout(PATIENCE):
+            await asyncio.to_thread(self.client.close)
 
 
 class _ThreadedStream:
@@ -183,14 +187,15 @@ async def connect(settings: Mapping[str, Any]) -> Connection:
         client_class, connection = AsyncIOMotorClient, MotorConnection
         options["io_loop"] = asyncio.get_running_loop()
     # In a thread: the name of a mongodb+srv URL, certificates and the like are looked up at once.
-    client = await asyncio.to_thread(_made, client_class, settings["url"], options)
-    return connection(client, settings["database"], settings["timeout"])
+    client, seed = await asyncio.to_thread(_made, client_class, settings["url"], options)
+    return connection(client, settings["database"], settings["timeout"], seed)
 
 
-def _made(client_class: Callable[..., Any], url: str, options: Mapping[str, Any]) -> Any:
+def _made(client_class: Callable[..., Any], url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     try:
-        parse_uri(url, warn=False)  # the client would only warn of an option that it does not know, and go on without
-        return client_class(url, **options)
+        # The client would only warn of an option that it does not know, and go on without.
+        host, port = parse_uri(url, warn=False)["nodelist"][0]
+        return client_class(url, **options), f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     except (PyMongoError, ValueError, TypeError, OSError) as error:
         # Its message may repeat any part of the URL.
         raise ConfigError(

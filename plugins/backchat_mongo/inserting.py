@@ -97,6 +97,12 @@ class Inserts:
             failures = self._told_apart(error.details, group)
         except PyMongoError as error:
             failures = {n: translation(error) for n in range(len(group))}
+        except asyncio.CancelledError:  # the store is closed
+            for waiting in [*group, *self._waiting]:
+                if not waiting.done.done():
+                    waiting.done.set_exception(Unavailable("the database is closed"))
+            self._waiting.clear()
+            raise
         except Exception as error:  # whoever waits is told, whatever it is, and those after them have their turn
             failures = dict.fromkeys(range(len(group)), error)
         for n, waiting in enumerate(group):

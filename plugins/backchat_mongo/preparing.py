@@ -21,7 +21,8 @@ _WIRE = 13
 """The wire version of MongoDB 5.0: the first with reads of one moment, and with the Stable API."""
 _STANDALONE = (
     "the server is a standalone one, which has no transactions; make it a replica set of one: start it with "
-    "`mongod --replSet rs0 ...`, then run `mongosh --eval 'rs.initiate()'` once"
+    '`mongod --replSet rs0 ...`, then run `mongosh --eval \'rs.initiate({{_id: "rs0", members: '
+    '[{{_id: 0, host: "{host}"}}]}})\'` once'
 )
 
 
@@ -31,12 +32,17 @@ async def prepare(connection: Connection, layouts: Mapping[str, Layout]) -> None
     Several processes may do this at the same time. Collections and indexes of others are left alone.
     """
     try:
-        check_server(await _hello(connection))
+        check_server(await _hello(connection), connection.seed)
         shapes = await Shapes.read(connection, layouts)
         indexes = await Indexes.compare(connection, layouts)
         await shapes.renew()
         await indexes.make()
     except PyMongoError as error:
+        if codes(error) & REFUSED:
+            raise ConfigError(
+                f"the user of the url may not use the database {connection.database.name!r}: it needs the role "
+                "readWrite on it"
+            ) from None
         raise ConfigError(str(translation(error))) from None
 
 
@@ -56,13 +62,13 @@ async def _hello(connection: Connection) -> Mapping[str, Any]:
     except ConnectionFailure:
         raise ConfigError(
             f"nothing that can be written to answers at the url within {patience:g} seconds: no server is there, its "
-            "replica set is another one than the url says, it has no primary, or `rs.initiate()` was never run"
+            "replica set is another one than the url says, it has no primary, or `rs.initiate({...})` was never run"
         ) from None
 
 
-def check_server(hello: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless the server that says this has what we need."""
+def check_server(hello: Mapping[str, Any], seed: str) -> None:
+    """Raise ConfigError unless the server that says this has what we need. ``seed``: where it is, by the url."""
     if hello.get("maxWireVersion", 0) < _WIRE:
         raise ConfigError("the server is older than MongoDB 5.0, which is the oldest that can be used")
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
-        raise ConfigError(_STANDALONE)
+        raise ConfigError(_STANDALONE.format(host=seed))

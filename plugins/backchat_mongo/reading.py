@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 from pymongo.errors import OperationFailure
 
+from backchat.errors import Unavailable
 from backchat.ports.storage import Kind, Query, Record, Scalar
+from backchat_mongo.closing import let_end
 from backchat_mongo.documents import RECORD, record_of
 from backchat_mongo.drivers import Connection
 from backchat_mongo.failures import SNAPSHOT_UNAVAILABLE, codes, translated
@@ -90,9 +92,8 @@ class Reading:
         return self._connection.moment(layout.collection)
 
     async def close(self) -> None:
-        """Wait for what was asked by those who have been cancelled since."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        """Wait for what was asked by those who have been cancelled since, but not long for a server that is silent."""
+        await let_end(self._tasks)
 
     async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask in a task of its own, which goes on when the caller is cancelled.
@@ -103,7 +104,12 @@ class Reading:
         work = asyncio.create_task(self._asked(ask))
         self._tasks.add(work)
         work.add_done_callback(self._ended)
-        return await asyncio.shield(work)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if work.cancelled():
+                raise Unavailable("the database is closed") from None
+            raise
 
     def _ended(self, work: asyncio.Task[Any]) -> None:
         self._tasks.discard(work)

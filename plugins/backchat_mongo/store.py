@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
@@ -49,8 +50,7 @@ class MongoStore(Answering):
     async def close(self) -> None:
         """Let what is under way end, then disconnect."""
         try:
-            await self._applying.close()
-            await self._reading.close()
+            await asyncio.gather(self._applying.close(), self._reading.close())
         finally:
             await self.connection.close()
 
