@@ -19,6 +19,7 @@ from backchat.ports.tools import Tool
 from backchat.services.accounts import Accounts
 from backchat.services.assembly import Parts, assembled
 from backchat.services.container import Services
+from backchat.services.copying_marks import unfinished_business
 from backchat.services.embedders import Embedders
 from backchat.services.kinds import KINDS
 from backchat.services.providers import Configured, Providers
@@ -55,8 +56,13 @@ def new_id() -> str:
 
 @asynccontextmanager
 async def open_store(config: Config, on_commit: OnCommit = lambda batches: None) -> AsyncIterator[RecordStore]:
-    """The configured store, for the server and for commands that work beside it."""
+    """The configured store, for the server and for commands that work beside it.
+
+    Raises ConfigError for one that is not whole.
+    """
     async with opened(config.storage, KINDS, on_commit) as store:
+        if business := await unfinished_business(store):
+            raise ConfigError(f"{config.storage.path}: the storage holds {business}")
         yield store
 
 

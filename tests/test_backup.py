@@ -15,17 +15,22 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from backchat.cli import backup as backup_command
 from backchat.cli import main
 from backchat.cli.backup_files import making, open_file
 from backchat.errors import Conflict
 from backchat.ports.abilities import Frozen, Saved
-from backchat.ports.storage import Put, Query, RecordStore
+from backchat.ports.storage import Change, Put, Query, RecordStore
 from backchat.services import backing_up
 from backchat.services.backing_up import Note, back_up, examined, restore, served
+from backchat.services.copying_marks import marked, unfinished_business
+from backchat.services.copying_records import copy_put
+from backchat.services.copying_writing import empty
 from backchat.services.kinds import KINDS
 from backchat.services.workers import Process
 from backchat.testing.memory_store import MemoryStore
 from backchat.testing.records import ignore
+from copying_made import Between
 from kept import talk
 from mongo_place import opening, settings_of
 from sqlite_files import opened
@@ -274,7 +279,7 @@ def backup(run: Run, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("sql", DAMAGES)
-def test_a_backup_that_was_changed_is_not_restored(sql: str, run: Run, backup: Path) -> None:
+def test_a_backup_that_was_changed_is_not_restored(sql: str, run: Run, backup: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(backup)) as db:
         db.execute(sql)
         db.commit()
@@ -285,6 +290,9 @@ def test_a_backup_that_was_changed_is_not_restored(sql: str, run: Run, backup: P
     if not fine:
         assert said in proven.stderr
         assert said in tried.stderr
+        assert "nothing was" not in proven.stderr
+        assert "; nothing was restored" in tried.stderr
+        assert not (tmp_path / "other" / "backchat.db").exists()
         assert "Hello" not in proven.output + tried.output
         assert "ada" not in run("users", "list", data="other").stdout
 
@@ -326,11 +334,65 @@ def test_what_is_there_is_replaced_only_if_told_and_asked(run: Run, backup: Path
     declined = run("restore", str(backup), "--replace", data="other", input="n\n")
     assert declined.exit_code == 1
     assert "Delete the 1 records that the storage holds?" in declined.stdout
+    assert "--yes answers it" in run("restore", str(backup), "--replace", data="other").stderr
     assert "bob" in run("users", "list", data="other").stdout
     assert run("restore", str(backup), "--replace", data="other", input="y\n").exit_code == 0
     listed = run("users", "list", data="other").stdout
     assert "ada" in listed
     assert "bob" not in listed
+
+
+async def test_an_unfinished_restore_is_marked(tmp_path: Path) -> None:
+    backup, target, marks = MemoryStore(KINDS), MemoryStore(KINDS), []
+    await backup.apply(counted(1))
+
+    async def look(changes: Sequence[Change]) -> None:
+        marks.append(await unfinished_business(target))
+
+    holds = (await examined(backup, told)).held
+    await restore(backup, holds, Between(target, before_apply=look), told)
+    assert marks[0] is None
+    assert all(mark is not None and "an unfinished restore" in mark for mark in marks[1:])
+    assert len(marks) >= 3
+    assert await unfinished_business(target) is None
+    marks.clear()
+    await empty(Between(target, before_apply=look), lambda records: None)
+    assert marks[0] is None
+    assert all(mark is not None and "a replacement that was cut off" in mark for mark in marks[1:])
+    assert await unfinished_business(target) is None
+
+
+def test_an_unfinished_restore_is_used_for_nothing_else(run: Run, backup: Path, tmp_path: Path) -> None:
+    asyncio.run(marking(tmp_path / "other.db"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other.db").rename(tmp_path / "other" / "backchat.db")
+    listed = run("users", "list", data="other")
+    assert (listed.exit_code, listed.stderr) == (
+        2,
+        "storage: the storage holds an unfinished restore: begin it anew with backchat restore --replace\n",
+    )
+    assert run("backup", str(tmp_path / "b.db"), data="other").exit_code == 1
+    assert not (tmp_path / "b.db").exists()
+    assert "it holds an unfinished restore" in verify(tmp_path / "other" / "backchat.db").stderr
+    assert "--replace deletes" in run("restore", str(backup), data="other").stderr
+    assert run("restore", str(backup), "--replace", "--yes", data="other").exit_code == 0
+    assert "ada" in run("users", "list", data="other").stdout
+
+
+async def marking(path: Path) -> None:
+    async with opened(path, KINDS) as store:
+        await store.apply([copy_put(await marked("", "restoring")), *counted(1)])
+
+
+def test_a_backup_that_is_interrupted(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backup_command, "back_up", interrupted)
+    (tmp_path / "out").mkdir()
+    result = run("backup", str(tmp_path / "out" / "b.db"))
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+    assert os.listdir(tmp_path / "out") == []
 
 
 def test_nothing_is_restored_under_a_running_server(run: Run, backup: Path, tmp_path: Path) -> None:

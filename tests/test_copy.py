@@ -600,7 +600,7 @@ async def test_what_is_being_emptied_is_no_unfinished_copy(memory: Pair) -> None
 
     with pytest.raises(Crash):
         await empty(Between(target, before_apply=crash), lambda records: None)
-    with pytest.raises(Conflict, match="TO is not empty"):
+    with pytest.raises(Conflict, match="TO holds what is left of a replacement that was cut off"):
         await copied(source, target)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from backchat.cli import copy as copy_command
 from backchat.cli import main
 from backchat.config import load_config
 from backchat.plugins import Plugins
@@ -35,7 +36,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Copy from ``from.yml`` to ``to.yml`` unless told otherwise."""
-    for name in ("from", "to"):
+    for name in ("from", "to", "other"):
         path = tmp_path / f"{name}.db"
         (tmp_path / f"{name}.yml").write_text(f"storage: {{use: sqlite, path: {path}}}\n", "utf-8")
 
@@ -86,11 +87,44 @@ def test_a_copy(run: Run, tmp_path: Path) -> None:
     assert re.fullmatch(
         r"copied: \d+ records, 1\.\d MB, \d+\.\d s, [\d,]+ records/s, (\d+) compared\n", result.stdout
     ), result.stdout
-    assert "records: of " in result.stderr
+    assert "records: 0 of " in result.stderr
     assert "lorem" not in result.output
     assert equal(tmp_path)
     assert not rows(tmp_path / "from.db", "SELECT 1 FROM sqlite_master WHERE name = '_journal'")
-    ended(run(), 1, "Error: TO is not empty; --replace deletes what it holds")
+    assert "following" not in result.stderr
+    ended(run(), 1, "Error: TO is not empty, and holds no unfinished copy of FROM")
+
+
+def test_an_unfinished_copy_is_used_for_nothing_else(run: Run, tmp_path: Path) -> None:
+    put(tmp_path, "from")
+
+    async def begun() -> None:
+        async with store(tmp_path, "from") as source, store(tmp_path, "to") as target:
+            await begin(source, target, new_id)
+            await target.apply([made("user", 1)])
+
+    asyncio.run(begun())
+    served = tmp_path / "served.yml"
+    served.write_text((tmp_path / "to.yml").read_text("utf-8") + "providers: {echo: {use: echo}}\n", "utf-8")
+    config = ("--config", str(served), "--data", str(tmp_path))
+    for command, code in (("serve",), 2), (("users", "list"), 2), (("backup", str(tmp_path / "b.db")), 1):
+        result = CliRunner().invoke(main, [*command, *config])
+        ended(result, code, "the storage holds an unfinished copy: finish it with the same backchat copy, or fill it")
+        assert len(result.stderr.splitlines()) == 1
+    ended(run(source="to.yml", target="other.yml"), 1, "Error: FROM holds an unfinished copy")
+    ended(run(), 0, "going on with the copy")
+    assert equal(tmp_path)  # which is a copy of FROM, and not marked any more
+
+
+def test_interrupted_before_it_had_begun(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "from")
+
+    async def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(copy_command, "check_unserved", interrupted)
+    result = run()
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 
 
 def test_without_comparison(run: Run, tmp_path: Path) -> None:
@@ -105,6 +139,7 @@ def test_replacing(run: Run, tmp_path: Path) -> None:
     put(tmp_path, "from")
     put(tmp_path, "to", [made("user", 77), made("message", 77)])
     ended(run("--replace", input="n\n"), 1, "Delete the 2 records that TO holds?")
+    ended(run("--replace"), 1, "Error: there is no terminal to answer the question on: --yes answers it")
     assert rows(tmp_path / "to.db", "SELECT id FROM user") == [("user-00077",)]
     ended(run("--replace", input="y\n"), 0, "copied: ")
     assert equal(tmp_path)

@@ -214,6 +214,79 @@ async def test_the_watch_ends_some_time_after_the_last_reader(store: Counting, m
         assert store.begun == 2  # nothing has to be waited for
 
 
+class Slow(Counting):
+    """Its watches take a while to end: ``may_end`` lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_end = asyncio.Event()
+        self.ended = 0
+
+    @asynccontextmanager
+    async def watch(
+        self, kind: str, partitions: Container[str]
+    ) -> AsyncGenerator[AsyncIterator[Sequence[Record]], None]:
+        async with super().watch(kind, partitions) as told:
+            try:
+                yield told
+            finally:
+                await self.may_end.wait()
+                self.ended += 1
+
+
+async def test_the_end_of_a_watch_is_not_that_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(news, "LINGER", 0)
+    store = Slow()
+    async with news.News(store) as told:
+        with told.of("a"):
+            told.patience()
+            await settled(lambda: store.watching == 1)
+            assert told.patience() > news.POLL
+        await settled(lambda: told._watching is None)
+        with told.of("b"):
+            assert told.patience() == news.POLL  # none yet
+            await settled(lambda: store.watching == 2)
+            store.may_end.set()
+            await settled(lambda: store.ended == 1)
+            assert told.patience() > news.POLL
+            assert store.begun == 2
+
+
+async def test_a_watch_that_is_ending_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(news, "LINGER", 0)
+    store = Slow()
+    async with news.News(store) as told:
+        with told.of("a"):
+            told.patience()
+            await settled(lambda: store.watching == 1)
+        await settled(lambda: told._watching is None)
+        asyncio.get_running_loop().call_later(0.01, store.may_end.set)
+    assert store.ended == 1
+
+
+async def test_readers_who_come_and_go_keep_the_watch(store: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often they do: one watch lingers once."""
+    timers: list[asyncio.TimerHandle] = []
+    loop = asyncio.get_running_loop()
+    later = loop.call_later
+
+    def noted(delay: float, *rest: Any, **more: Any) -> asyncio.TimerHandle:
+        timer = later(delay, *rest, **more)
+        if delay == news.LINGER:
+            timers.append(timer)
+        return timer
+
+    monkeypatch.setattr(loop, "call_later", noted)
+    async with news.News(store) as told:
+        for _ in range(3):
+            with told.of("a"):
+                told.patience()
+                await settled(lambda: store.watching == 1)
+        assert [timer.cancelled() for timer in timers] == [True, True, False]
+    assert [timer.cancelled() for timer in timers] == [True] * 3
+    assert store.begun == 1
+
+
 async def test_a_reader_that_is_far_behind_misses_nothing(store: Counting) -> None:
     provider, gates = words(3 * news.TAIL)
     async with node(store, provider) as one, node(store) as two:

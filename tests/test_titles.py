@@ -20,7 +20,7 @@ from backchat.domain.workspace import personal_workspace
 from backchat.errors import ConfigError, NotFound, ProviderError
 from backchat.ports.providers import Abilities, ImageData, UsageReport
 from backchat.ports.storage import Change, Query, Record
-from backchat.services import following, jobs
+from backchat.services import jobs, news
 from backchat.services.calls import Calls
 from backchat.services.ledger import Ledger
 from backchat.services.stored import conversation_of, conversation_put
@@ -285,7 +285,7 @@ async def test_the_job_holds_nothing_of_what_was_said() -> None:
 
 
 async def test_whoever_asks_waits_for_reply_and_title_without_asking_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (following, jobs):
+    for module in (jobs, news):
         monkeypatch.setattr(module, "POLL", 0)
     reply, name, store = asyncio.Event(), asyncio.Event(), Watched()
     async with talk(name, "Sky", speaker=ScriptedProvider([reply, "It scatters."]), store=store) as here:

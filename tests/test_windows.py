@@ -184,6 +184,38 @@ async def test_a_store_that_does_not_answer(shelf: Shelf, clock: Clock) -> None:
     assert (await windows.count([quota(9)]))[0].remaining == 8
 
 
+async def test_an_outage_is_waited_for_once(shelf: Shelf, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By those who were there when it was tried; whoever comes later is tried anew."""
+    monkeypatch.setattr("backchat.services.windows.AT_ONCE", 2)
+    windows = Windows(shelf, clock)
+    shelf.broken = 1
+    shelf.held.clear()
+    early = [asyncio.create_task(windows.count([quota(9)])) for _ in range(2)]
+    behind = [asyncio.create_task(windows.count([quota(9)])) for _ in range(5)]
+    await shelf.writing.wait()
+    late = asyncio.create_task(windows.count([quota(9)]))
+    await asyncio.sleep(0)
+    shelf.held.set()
+    found = await asyncio.gather(*early, *behind, return_exceptions=True)
+    assert [type(each) for each in found] == [Unavailable] * 7
+    assert [w.remaining for w in await late] == [8]
+
+
+async def test_a_caller_who_leaves_before_it_was_their_turn_is_not_counted(shelf: Shelf, clock: Clock) -> None:
+    windows = Windows(shelf, clock)
+    shelf.held.clear()
+    first = asyncio.create_task(windows.count([quota(9)]))
+    await shelf.writing.wait()
+    gone = [asyncio.create_task(windows.count([quota(9)])) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in gone:
+        task.cancel()
+    await asyncio.wait(gone)
+    shelf.held.set()
+    assert [w.remaining for w in await first] == [8]
+    assert [w.remaining for w in await windows.count([quota(9)])] == [7]
+
+
 @pytest.mark.parametrize("hours", [-24, 24 * 365])
 async def test_a_clock_that_was_wrong_for_a_moment_locks_nobody_out(shelf: Shelf, clock: Clock, hours: int) -> None:
     windows = Windows(shelf, clock)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from pathlib import Path
 
@@ -14,19 +13,20 @@ from backchat import __version__
 from backchat.app import now
 from backchat.cli.backup_files import copied, making, open_copy, open_file
 from backchat.cli.installation import Installation, installation_options
+from backchat.cli.interruptions import Interruption, confirm
 from backchat.cli.progress import Advance, pace
 from backchat.cli.tables import minute, show
 from backchat.config import Selected, opened
 from backchat.ports.storage import RecordStore, StorageBackend
 from backchat.services.backing_up import Finding, Note, Stage, Told, back_up, examined, served
 from backchat.services.backing_up import restore as restore_into
+from backchat.services.copying_marks import other_process, unfinished_business
 from backchat.services.copying_reading import held, is_empty
 from backchat.services.copying_servers import listed
 from backchat.services.copying_writing import empty
 from backchat.services.kinds import KINDS
 from backchat.web.logs import set_up_logs
 
-INTERRUPTED = 130
 WATCHED = 35.0
 """Seconds in which a server elsewhere shows a sign of life: with ``replies.lease`` up to 100."""
 _STAGES: dict[Stage, str] = {
@@ -50,7 +50,7 @@ def backup(target: Path, force: bool, file: Path | None, data: Path) -> None:
     began = time.monotonic()
     storage = Installation(file, data).load_usable_storage()
     set_up_logs("console", "warning")
-    with making(target, force=force) as path:
+    with Interruption(), making(target, force=force) as path:
         note = asyncio.run(_back_up(storage, path))
     records = sum(note.held.counts.values())
     what = pace(records, target.stat().st_size, time.monotonic() - began)
@@ -70,12 +70,8 @@ def restore(source: Path, replace: bool, yes: bool, file: Path | None, data: Pat
     began = time.monotonic()
     storage = Installation(file, data).load_usable_storage()
     set_up_logs("console", "warning")
-    try:
-        with copied(source) as path:
-            finding = asyncio.run(_restore(path, source, storage, replace=replace, ask=not yes))
-    except KeyboardInterrupt:
-        click.echo("interrupted: if anything was restored, begin anew with --replace", err=True)
-        sys.exit(INTERRUPTED)
+    with Interruption() as interruption, copied(source) as path:
+        finding = asyncio.run(_restore(path, source, storage, interruption, replace=replace, ask=not yes))
     records = sum(finding.held.counts.values())
     what = pace(records, source.stat().st_size, time.monotonic() - began)
     click.echo(f"restored: {what}; digest {finding.held.digest}")
@@ -89,10 +85,10 @@ def verify(source: Path) -> None:
     The exit code is 1 if it is damaged, or has been changed.
     """
     set_up_logs("console", "warning")
-    with copied(source) as path:
+    with Interruption(), copied(source) as path:
         finding = asyncio.run(_verify(path, source))
     show(("Kind", "Records"), [(kind, f"{n:,}") for kind, n in sorted(finding.held.counts.items())], numbers=1)
-    _refuse_damaged(source, finding)
+    _refuse_damaged(source, finding, "")
     count = sum(finding.held.counts.values())
     what = "1 record" if count == 1 else f"{count:,} records"
     click.echo(f"{what}, {decimal(source.stat().st_size)}; digest {finding.held.digest}")
@@ -107,21 +103,32 @@ async def _back_up(storage: Selected[StorageBackend], path: str) -> Note:
             return await back_up(store, path, open_file, now=now(), version=__version__, told=_told(advance))
 
 
-async def _restore(path: str, source: Path, storage: Selected[StorageBackend], *, replace: bool, ask: bool) -> Finding:
-    async with open_copy(path, source) as backup, opened(storage, KINDS, lambda batches: None) as target:
+async def _restore(
+    path: str,
+    source: Path,
+    storage: Selected[StorageBackend],
+    interruption: Interruption,
+    *,
+    replace: bool,
+    ask: bool,
+) -> Finding:
+    async with open_copy(path, source) as backup:
         with Advance() as advance:
-            await _check_unserved(target, advance)
-            taken = not await is_empty(target)
+            finding = await examined(backup, _told(advance))
+        _refuse_damaged(source, finding, "; nothing was restored")
+        async with opened(storage, KINDS, lambda batches: None) as target:
+            with Advance() as advance:
+                await _check_unserved(target, advance)
+            taken = not await is_empty(target) or await unfinished_business(target) is not None
             if taken and not replace:
                 raise click.ClickException("the storage is not empty; --replace deletes what it holds")
-            finding = await examined(backup, _told(advance))
-        _refuse_damaged(source, finding)
-        if taken:
-            if ask:
-                click.confirm(f"Delete the {await held(target):,} records that the storage holds?", abort=True)
-            await empty(target, lambda records: None)
-        with Advance() as advance:
-            await restore_into(backup, finding.held, target, _told(advance))
+            if taken and ask:
+                confirm(f"Delete the {await held(target):,} records that the storage holds?")
+            interruption.words = "interrupted: begin anew with --replace"
+            if taken:
+                await empty(target, lambda records: None)
+            with Advance() as advance:
+                await restore_into(backup, finding.held, target, _told(advance))
         return finding
 
 
@@ -132,6 +139,8 @@ async def _check_unserved(target: RecordStore, advance: Advance) -> None:
     )
     if servers:
         raise click.ClickException(f"a server runs on the storage: stop it first ({listed(servers)})")
+    if other := await other_process(target):
+        raise click.ClickException(f"another process copies or restores into the storage: {other}")
 
 
 async def _verify(path: str, source: Path) -> Finding:
@@ -144,12 +153,12 @@ def _told(advance: Advance) -> Told:
     return lambda stage, done, total: advance.show(_STAGES[stage], done, total)
 
 
-def _refuse_damaged(source: Path, finding: Finding) -> None:
+def _refuse_damaged(source: Path, finding: Finding, consequence: str) -> None:
     if not finding.problems:
         return
     for problem in finding.problems:
         click.echo(f"{source}: {problem}", err=True)
-    raise click.ClickException(f"{source} is not as it was made; nothing was done with it")
+    raise click.ClickException(f"{source} is not as it was made{consequence}")
 
 
 def _made(note: Note | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -15,6 +14,7 @@ import click
 from backchat.app import new_id
 from backchat.cli.harmless import one_line
 from backchat.cli.installation import DATA
+from backchat.cli.interruptions import Interruption, confirm
 from backchat.cli.progress import Advance, pace
 from backchat.config import Selected, load_storage, opened
 from backchat.errors import ConfigError, Unavailable
@@ -23,7 +23,7 @@ from backchat.ports.storage import RecordStore, StorageBackend
 from backchat.services.copying import Copying, Step
 from backchat.services.copying_beginning import begin, check_pair, check_unserved, give_up, unfinished
 from backchat.services.copying_digests import Differences
-from backchat.services.copying_reading import held
+from backchat.services.copying_reading import held, is_empty
 from backchat.services.copying_servers import listed
 from backchat.services.copying_writing import empty
 from backchat.services.kinds import KINDS
@@ -31,7 +31,6 @@ from backchat.web.logs import set_up_logs
 
 NAMED = 5
 """Differences that are named."""
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +73,20 @@ def copy(
     The exit code is 1 if TO is not what FROM is.
     """
     set_up_logs("console", "warning")
-    plugins = Plugins(from_entry_points=True)
-    with _named("FROM"):
-        from_, _ = load_storage(source, plugins, data=data)
-    with _named("TO"):
-        to, uses_data = load_storage(target, plugins, data=data)
     wishes = Wishes(replace=replace, yes=yes, once=once, verify=not no_verify)
-    try:
+    with Interruption() as interruption:
+        plugins = Plugins(from_entry_points=True)
+        with _named("FROM"):
+            from_, _ = load_storage(source, plugins, data=data)
+        with _named("TO"):
+            to, uses_data = load_storage(target, plugins, data=data)
         if abandon:
             asyncio.run(_abandon(from_))
             click.echo("FROM notes no changes any more; what TO has got of it is still there")
             return
         if uses_data:
             _make(data)
-        differences = asyncio.run(_copy(from_, to, wishes))
-    except KeyboardInterrupt:
-        click.echo("interrupted: the same command goes on with it, and with --abandon it is given up", err=True)
-        sys.exit(INTERRUPTED)
+        differences = asyncio.run(_copy(from_, to, wishes, interruption))
     if differences.count:
         for kind, id in differences.places[:NAMED]:
             click.echo(f"not the same in FROM and TO: {kind} {one_line(id)}", err=True)
@@ -128,13 +124,17 @@ async def _abandon(source: Selected[StorageBackend]) -> None:
         await give_up(store)
 
 
-async def _copy(from_: Selected[StorageBackend], to: Selected[StorageBackend], wishes: Wishes) -> Differences:
+async def _copy(
+    from_: Selected[StorageBackend], to: Selected[StorageBackend], wishes: Wishes, interruption: Interruption
+) -> Differences:
     async with _open("FROM", from_) as source, _open("TO", to) as target:
         await check_pair(source, target, new_id)
         await check_unserved(target, replaced=wishes.replace)
         if wishes.replace:
-            await _replace(target, ask=not wishes.yes)
+            await _replace(target, interruption, ask=not wishes.yes)
         again = await unfinished(source, target)
+        if again or await is_empty(target):  # else nothing is begun
+            interruption.words = "interrupted: the same command goes on with it, and with --abandon it is given up"
         copy = await begin(source, target, new_id)
         began = time.monotonic()
         with Advance() as advance:
@@ -149,10 +149,11 @@ async def _copy(from_: Selected[StorageBackend], to: Selected[StorageBackend], w
     return differences
 
 
-async def _replace(target: RecordStore, *, ask: bool) -> None:
+async def _replace(target: RecordStore, interruption: Interruption, *, ask: bool) -> None:
     count = await held(target)
     if count and ask:
-        click.confirm(f"Delete the {count:,} records that TO holds?", abort=True)
+        confirm(f"Delete the {count:,} records that TO holds?")
+    interruption.words = "interrupted: TO may hold a part of what it held; begin anew with --replace"
     with Advance() as advance:
         deleted = 0
 
@@ -179,7 +180,9 @@ class _View:
             case "records":
                 self._advance.show("records", step.done, step.total, f"{step.size / 1e6:,.0f} MB")
             case "changes":
-                self._advance.show("changes since then", step.done, None, f"{step.done:,}")
+                # Between two looks at the servers it is the same as following.
+                what = "following" if self._waiting else "changes since then"
+                self._advance.show(what, step.done, None, f"{step.done:,} changes")
             case "servers":
                 self._wait(step)
             case "digests":

@@ -32,6 +32,8 @@ class Advance:
         self._task: TaskID | None = None
         self._what = ""
         self._told = 0.0
+        self._line = self._last = ""
+        self._first: int | None = None
 
     def __enter__(self) -> Advance:
         if self._bar is not None:
@@ -41,6 +43,7 @@ class Advance:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.stop()
+        self._tell()
 
     def show(self, what: str, done: int, total: int | None, beside: str = "") -> None:
         """``done`` of ``total`` of ``what``. Cheap: it can be called for every batch."""
@@ -50,12 +53,30 @@ class Advance:
                     self._bar.remove_task(self._task)
                 self._task = self._bar.add_task(what, beside="")
             self._bar.update(self._task, completed=done, total=total, beside=beside)
-        elif what != self._what or time.monotonic() - self._told >= LINE_EVERY:
-            self._told = time.monotonic()
-            so_far = f" {done:,}" if done else ""
-            of = f" of {total:,}" if total is not None else ""
-            click.echo(f"{what}:{so_far}{of}{f' ({beside})' if beside else ''}" if so_far or of else what, err=True)
+        else:
+            self._show_plainly(what, done, total, beside)
         self._what = what
+
+    def _show_plainly(self, what: str, done: int, total: int | None, beside: str) -> None:
+        new = what != self._what
+        if new:
+            self._tell()
+            self._first = done if total is None else None
+        if done == self._first:  # nothing of what has no end: that is no news
+            return
+        self._first = None
+        if total is None:
+            self._line = f"{what}: {beside or f'{done:,}'}"
+        else:
+            self._line = f"{what}: {done:,} of {total:,}{f' ({beside})' if beside else ''}"
+        if new or time.monotonic() - self._told >= LINE_EVERY:
+            self._tell()
+
+    def _tell(self) -> None:
+        """The line that is due, if it was not told."""
+        if self._line != self._last:
+            click.echo(self._line, err=True)
+            self._told, self._last = time.monotonic(), self._line
 
     def say(self, line: str) -> None:
         """A line that stays."""

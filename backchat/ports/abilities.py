@@ -25,8 +25,9 @@ class Watched(Protocol):
                     always by the thread of the event loop. Records of others may be left out.
 
         Every record that is put for the first time after the context was entered is told of once it is committed, soon
-        (tens of milliseconds), those of one partition in their order; one that was deleted meanwhile may be left out,
-        and one that was there before may be told of as well. The iterator never ends. It raises Unavailable when the
+        (tens of milliseconds), those of one partition in their order; one that was deleted meanwhile may be told of
+        by what is left of it: version 0 and a document with nothing but the partition. One that was there before may
+        be told of as well. The iterator never ends. It raises Unavailable when the
         store cannot be reached, or too much has happened: enter anew, and look at what may have been missed.
         """
         ...

@@ -18,10 +18,11 @@ from typing import Literal
 from backchat.domain.times import moment, stamp
 from backchat.errors import Conflict, Unavailable
 from backchat.ports.abilities import Examined, Frozen, Saved
-from backchat.ports.storage import Purge, Put, Query, Range, Record, RecordStore
+from backchat.ports.storage import Delete, Purge, Put, Query, Range, Record, RecordStore
 from backchat.services.copying_digests import Summary, Tally, summary
+from backchat.services.copying_marks import marked, unfinished_business
 from backchat.services.copying_reading import Reader, held
-from backchat.services.copying_records import BACKUP, COPYING
+from backchat.services.copying_records import BACKUP, COPYING, HEAD, copy_put
 from backchat.services.copying_servers import Server, running
 from backchat.services.copying_writing import transfer
 from backchat.services.runstate import WORKER
@@ -61,9 +62,11 @@ async def back_up(
 ) -> Note:
     """Write a store as it is now into a new file at ``path``, while others write to the store, and read it back.
 
-    Raises Conflict for a store that can neither save itself nor be read as it was at one moment, and if the file does
-    not hold what was read; Unavailable if the store cannot be read or the file not be written.
+    Raises Conflict for a store that is not whole, or can neither save itself nor be read as it was at one moment, and
+    if the file does not hold what was read; Unavailable if the store cannot be read or the file not be written.
     """
+    if business := await unfinished_business(store):
+        raise Conflict(f"the storage holds {business}")
     read: Summary | None = None
     if isinstance(store, Saved):
         await store.save(path, lambda done, total: told("saving", done, total))
@@ -87,6 +90,8 @@ async def back_up(
 async def examined(backup: RecordStore, told: Told) -> Finding:
     """Read all of a backup, and compare it with what it held when it was made. Problems name no content."""
     problems = [*await backup.examine()] if isinstance(backup, Examined) else []
+    if business := await unfinished_business(backup):
+        problems.append(f"it holds {business}")
     record = await backup.get(*BACKUP)
     note = _note_of(record) if record is not None else None
     total, done = await held(backup), 0
@@ -109,7 +114,7 @@ async def examined(backup: RecordStore, told: Told) -> Finding:
 async def restore(backup: RecordStore, holds: Summary, target: RecordStore, told: Told) -> None:
     """Store all of a backup, which was examined and ``holds`` this, in an empty store, and read it back.
 
-    Raises Conflict if that is not the same.
+    The store is marked until then. Raises Conflict if that is not the same.
     """
     total, done = sum(holds.counts.values()), 0
 
@@ -123,10 +128,12 @@ async def restore(backup: RecordStore, holds: Summary, target: RecordStore, told
         done += records
         told("comparing", done, total)
 
+    await target.apply([copy_put(await marked("", "restoring"))])
     await transfer(backup, target, stored)
     done = 0
     if await summary(target, read) != holds:
         raise Conflict("the storage does not hold what is in the backup: does a server run on it?")
+    await target.apply([Delete(*HEAD)])
 
 
 async def served(store: RecordStore, seconds: float, waiting: Callable[[], None]) -> Sequence[Server]:
@@ -174,7 +181,7 @@ def _differences(then: Summary, now: Summary) -> list[str]:
         for kind, before, after in counts
         if before != after
     ]
-    return found or ["records have been changed since it was made"]
+    return found or [f"records have been changed since it was made: its digest was {then.digest}, and is {now.digest}"]
 
 
 def _note_put(note: Note) -> Put:

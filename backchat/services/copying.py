@@ -18,7 +18,7 @@ from typing import Literal
 
 from backchat.errors import Conflict
 from backchat.ports.abilities import Journaled, Place
-from backchat.ports.storage import Purge, Range, RecordStore
+from backchat.ports.storage import Purge, Query, Range, RecordStore
 from backchat.services.copying_changes import Changes
 from backchat.services.copying_digests import Differences, compare, differing
 from backchat.services.copying_patience import Waits, patient
@@ -26,6 +26,7 @@ from backchat.services.copying_reading import held
 from backchat.services.copying_records import COPYING, Copy, copy_put
 from backchat.services.copying_servers import Server, listed, running
 from backchat.services.copying_writing import stored_up_to, transfer
+from backchat.services.kinds import COPIED
 
 PAUSE = 0.25
 FEW = 50
@@ -81,7 +82,7 @@ class Copying:
 
         Returns how the target differs in the end, which is not at all; without ``verify`` nobody has looked. Raises
         Conflict when the source has forgotten what was changed, when a server was started on one that notes nothing,
-        and for records that do not fit.
+        for records that do not fit, and when others have written to the target.
         """
         found = Differences()
         if self.copy.phase == "records":
@@ -89,6 +90,7 @@ class Copying:
         if self.copy.phase == "changes":
             found = await self._up_to_date(once=once, verify=verify)
             if not found.count:
+                await self._check_left_alone()
                 self.copy = replace(self.copy, phase="done", position=None)
                 await self.target.apply([copy_put(self.copy)])
         if self.copy.phase == "done":
@@ -195,6 +197,21 @@ class Copying:
                 break
         await changes.take_aside()
         return found
+
+    async def _check_left_alone(self) -> None:
+        if servers := await running(self.target):
+            raise Conflict(
+                f"a server was started on TO meanwhile ({listed(servers)}): stop it, and begin anew with --replace"
+            )
+        if await running(self.source):  # with ``once``: they go on writing
+            return
+        for kind in COPIED:
+            here, there = [await store.count(Query(kind=kind)) for store in (self.source, self.target)]
+            if here != there:
+                raise Conflict(
+                    f"FROM or TO was written to in the end ({kind}: {here:,} records in FROM, {there:,} in TO): "
+                    "start the same command again, or begin anew with --replace"
+                )
 
     async def _tidy(self) -> None:
         if isinstance(self.source, Journaled):

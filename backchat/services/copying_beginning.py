@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from backchat.errors import Conflict
 from backchat.ports.abilities import Journaled
 from backchat.ports.storage import Delete, Put, RecordStore
+from backchat.services.copying_marks import marked, other_process, unfinished_business
 from backchat.services.copying_reading import is_empty
 from backchat.services.copying_records import COPYING, HEAD, SOURCE, Copy, copy_of, copy_put, source_put
 from backchat.services.copying_servers import listed, running
-from backchat.services.workers import Process
 
 
 async def check_pair(source: RecordStore, target: RecordStore, new_id: Callable[[], str]) -> None:
-    """Raise Conflict if nothing can be copied, whatever is in the target: it is the same store, or the source is empty,
-    or is served and cannot note what changes."""
+    """Raise Conflict if nothing can be copied, whatever is in the target: it is the same store, or the source is empty
+    or not whole, or is served and cannot note what changes."""
     id = f"probe.{new_id()}"
     await source.apply([Put(COPYING.name, id, {}, 0)])
     try:
@@ -25,6 +24,8 @@ async def check_pair(source: RecordStore, target: RecordStore, new_id: Callable[
         await source.apply([Delete(COPYING.name, id)])
     if same:
         raise Conflict("FROM and TO are the same storage")
+    if business := await unfinished_business(source):
+        raise Conflict(f"FROM holds {business}")
     if await is_empty(source):
         raise Conflict("FROM holds nothing: is it the right storage? (see --data)")
     if not isinstance(source, Journaled) and (servers := await running(source)):
@@ -40,12 +41,8 @@ async def check_unserved(target: RecordStore, *, replaced: bool) -> None:
     if servers:
         gone = "" if all(server.here for server in servers) else "; if it is gone, --replace deletes what TO holds"
         raise Conflict(f"a server runs on TO: stop it first ({listed(servers)}){gone}")
-    record = await target.get(*HEAD)
-    if record is not None:
-        copy, own = copy_of(record), await asyncio.to_thread(Process.own)
-        process = Process(copy.host, copy.pid, copy.started)
-        if process.pid != own.pid and process.host == own.host and not await asyncio.to_thread(process.is_gone):
-            raise Conflict(f"another process copies into TO: {process.pid}")
+    if other := await other_process(target):
+        raise Conflict(f"another process copies into TO: {other}")
 
 
 async def unfinished(source: RecordStore, target: RecordStore) -> bool:
@@ -60,22 +57,21 @@ async def begin(source: RecordStore, target: RecordStore, new_id: Callable[[], s
     Raises Conflict for a target that holds anything else, and a source that does not know any more what was changed
     since the copy was begun.
     """
-    own = await asyncio.to_thread(Process.own)
     record = await target.get(*HEAD)
     if record is not None:
         copy = copy_of(record)
         await _check_unfinished(source, target, copy)
-        copy = Copy(copy.id, copy.phase, copy.position, own.host, own.pid, own.started)
+        copy = await marked(copy.id, copy.phase, copy.position)
         await target.apply([copy_put(copy)])
         return copy
     if not await is_empty(target):
-        raise Conflict("TO is not empty; --replace deletes what it holds")
+        raise Conflict("TO is not empty, and holds no unfinished copy of FROM")
     id, position = new_id(), None
     await source.apply([source_put(id)])
     if isinstance(source, Journaled):
         await source.end_journal()  # that of a copy before, which this one puts an end to
         position = await source.begin_journal()
-    copy = Copy(id, "records", position, own.host, own.pid, own.started)
+    copy = await marked(id, "records", position)
     await target.apply([copy_put(copy)])
     return copy
 
@@ -91,6 +87,8 @@ async def _check_unfinished(source: RecordStore, target: RecordStore, copy: Copy
     if not await unfinished(source, target):
         raise Conflict(
             "TO holds an unfinished copy of another storage, or one that was given up; --replace deletes what it holds"
+            if copy.phase not in ("restoring", "emptying")
+            else f"TO holds {await unfinished_business(target)}"
         )
     if copy.phase == "done":
         return

@@ -2,7 +2,8 @@
 
 Ids of the kind, none of which is ever copied:
 
-copy                in the target: which copy it is, and how far it is; gone when it is finished
+copy                in the target: which copy it is, and how far it is; gone when it is finished. Also while it is
+                    restored into or emptied (``copying_marks``)
 stored.<n>          in the target: every record up to this place is stored; of several of them the furthest counts
 aside.<kind>.<id>   in the target: this record did not fit beside others, and waits until they have changed as well
 source              in the source: which copy was begun last; it stays
@@ -19,7 +20,7 @@ from backchat.ports.abilities import Place
 from backchat.ports.storage import Delete, Kind, Put, Query, Range, Record
 
 COPYING = Kind(name="copying")
-Phase = Literal["records", "changes", "done"]
+Phase = Literal["records", "changes", "done", "restoring", "emptying"]
 _HEAD, _SOURCE, _ASIDE, _STORED = "copy", "source", "aside.", "stored."
 
 

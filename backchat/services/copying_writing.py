@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from backchat.errors import StaleWrite
 from backchat.ports.abilities import Place
 from backchat.ports.storage import Change, Delete, Purge, Put, Query, Range, Record, RecordStore
+from backchat.services.copying_marks import marked
 from backchat.services.copying_reading import Page, Reader
-from backchat.services.copying_records import COPYING, STORED_QUERY, aside_put, stored_of, stored_put
+from backchat.services.copying_records import COPYING, STORED_QUERY, aside_put, copy_put, stored_of, stored_put
 from backchat.services.kinds import COPIED
 from backchat.services.runstate import WORKER
 
@@ -139,8 +140,11 @@ async def _settle(target: RecordStore, changes: Sequence[Put | Delete], note: Se
 
 
 async def empty(target: RecordStore, emptied: Callable[[int], None]) -> None:
-    """Delete every record, and what is known of an unfinished copy first. Told of the records of each batch."""
-    await target.apply([_up_to(COPYING.name, None), _up_to(WORKER.name, None)])
+    """Delete every record, and what is known of an unfinished copy first. Told of the records of each batch.
+
+    The store is marked until it is empty.
+    """
+    await target.apply([_up_to(COPYING.name, None), _up_to(WORKER.name, None), copy_put(await marked("", "emptying"))])
     for kind in COPIED:
         while True:
             beyond = await target.find(Query(kind=kind, offset=EMPTIED, limit=1))
@@ -148,6 +152,7 @@ async def empty(target: RecordStore, emptied: Callable[[int], None]) -> None:
             if not beyond:
                 break
             emptied(EMPTIED)
+    await target.apply([_up_to(COPYING.name, None)])
     await target.compact()
 
 

@@ -95,19 +95,22 @@ class News:
         self._heard: dict[str, Heard] = {}
         self._watching: asyncio.Task[None] | None = None
         self._live = False
+        self._ending: set[asyncio.Task[None]] = set()
+        self._linger: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> News:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if (watching := self._end()) is not None:
-            await asyncio.gather(watching, return_exceptions=True)
+        self._end()
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
     @contextmanager
     def of(self, run: str) -> Iterator[Heard]:
         """What is heard of a run, for one reader. Look at ``count``, then at the store, then wait for more."""
         heard = self._heard.setdefault(run, Heard())
         heard.readers += 1
+        self._stay()
         try:
             yield heard
         finally:
@@ -115,7 +118,7 @@ class News:
             if not heard.readers:
                 del self._heard[run]
                 if not self._heard and self._watching is not None:
-                    asyncio.get_running_loop().call_later(LINGER, self._end_if_alone)
+                    self._linger = asyncio.get_running_loop().call_later(LINGER, self._end)
 
     def patience(self) -> float:
         """Seconds until a reader that waits has to look at the store itself. A watch is begun if there is none."""
@@ -123,33 +126,47 @@ class News:
             self._watching = asyncio.create_task(self._watch(self._store), name="news")
         return INSURED * random.uniform(0.8, 1.2) if self._live else POLL
 
-    def _end_if_alone(self) -> None:
-        if not self._heard:
-            self._end()
+    def _stay(self) -> None:
+        """The watch goes on: somebody is there."""
+        linger, self._linger = self._linger, None
+        if linger is not None:
+            linger.cancel()
 
-    def _end(self) -> asyncio.Task[None] | None:
-        watching, self._watching = self._watching, None
-        if watching is not None:
-            watching.cancel()
-        return watching
+    def _end(self) -> None:
+        self._stay()
+        if self._watching is not None:
+            self._turn(live=False)
+            ending, self._watching = self._watching, None
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            ending.cancel()
 
     async def _watch(self, store: Watched) -> None:
         pause, longest = PAUSES
         while True:
             try:
                 async with store.watch(EVENT.name, self._heard) as told:
-                    self._turn(live=True)
+                    self._tell(live=True)
                     pause, _ = PAUSES
                     async for records in told:
                         for record in records:
-                            if heard := self._heard.get(record.doc["run"]):
+                            if (heard := self._heard.get(record.doc["run"])) is None:
+                                continue
+                            if record.version:
                                 heard.add(numbered(record))
+                            else:  # deleted already, and the run perhaps with it
+                                heard.look()
             except Exception:  # they look by themselves until the store can be watched again
                 log.exception("worker.failed", work="watch")
             finally:
-                self._turn(live=False)
+                self._tell(live=False)
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
+
+    def _tell(self, *, live: bool) -> None:
+        """Of one that is being ended nothing counts any more: there may be another one already."""
+        if asyncio.current_task() is self._watching:
+            self._turn(live=live)
 
     def _turn(self, *, live: bool) -> None:
         self._live = live

@@ -3,7 +3,9 @@
 A window begins with its first call, is one record, and is over at a time by the injected clock. Calls that come while
 others are being counted are counted together after them, in one batch whatever their windows: so a counted call costs
 one commit at most, many at once cost one together, and processes that count in the same window make each other begin
-again instead of losing a call. Who is over a limit is remembered here until the window ends, and costs nothing.
+again instead of losing a call. When the store does not answer, those that wait already fail with those that are being
+counted: they would wait as long once more. Who is over a limit is remembered here until the window ends, and costs
+nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import islice
 
 import orjson
 
 from backchat.domain.times import moment, stamp
+from backchat.errors import Unavailable
 from backchat.ports.storage import Kind, Put, Query, Record, RecordStore
 from backchat.services.finishing import through
 from backchat.services.retrying import retrying
@@ -98,7 +102,7 @@ class Windows:
 
     def __init__(self, store: RecordStore, now: Callable[[], datetime]) -> None:
         self._store, self._now = store, now
-        self._waiting: list[_Call] = []
+        self._waiting: dict[_Call, None] = {}
         self._turn = asyncio.Lock()
         self._full: dict[str, datetime] = {}
 
@@ -113,22 +117,29 @@ class Windows:
         if end is not None and first.lasts(end, now):
             return [_window(first, 0, end, now, exceeded=True)]
         call = _Call(quotas)
-        self._waiting.append(call)
-        while not call.is_counted:
-            async with self._turn:
-                if not call.is_counted:
-                    await through(self._count_waiting())
+        self._waiting[call] = None
+        try:
+            while not call.is_counted:
+                async with self._turn:
+                    if not call.is_counted:
+                        await through(self._count_waiting())
+        finally:
+            self._waiting.pop(call, None)  # cut off before it was its turn
         if call.error is not None:
             raise call.error
         return call.windows
 
     async def _count_waiting(self) -> None:
-        calls, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+        calls = list(islice(self._waiting, AT_ONCE))
+        for call in calls:
+            del self._waiting[call]
+        behind = list(self._waiting)
         try:
             await retrying(lambda: self._attempt(calls))
         except Exception as error:
-            for call in calls:
+            for call in [*calls, *behind] if isinstance(error, Unavailable) else calls:
                 call.error = error
+                self._waiting.pop(call, None)
 
     async def _attempt(self, calls: Sequence[_Call]) -> None:
         quotas = {quota.id: quota for call in calls for quota in call.quotas}

@@ -23,12 +23,13 @@ import structlog
 from backchat.domain.run import MemoriesRecalled, Run
 from backchat.domain.times import stamp
 from backchat.errors import Interrupted, StaleWrite
-from backchat.ports.storage import Delete, Purge, Put, Query, Range, Record, RecordStore
+from backchat.ports.storage import Delete, Put, Query, Range, Record, RecordStore
 from backchat.services.booking import booking, cut_off, unbooked
 from backchat.services.endings import Ending, failure_of, unclaimed
 from backchat.services.engine import Engine
 from backchat.services.jobs import Jobs
 from backchat.services.leaving import last_words
+from backchat.services.paging import purge_all
 from backchat.services.runlog import event_put, events_purge, read_events
 from backchat.services.runs import Runs
 from backchat.services.runstate import run_of, run_put
@@ -231,8 +232,8 @@ class Workers:
         """Drop event logs, idempotency keys and windows of rate limits that have been kept as long as they should."""
         now = stamp(self.now())
         over = (Range("expires", high=now),)
-        # Each alone: a change for itself waits for nobody, and they share a commit all the same.
-        await asyncio.gather(*[self.store.apply([Purge(kind, ranges=over)]) for kind in ("idempotency", "rate")])
+        for kind in ("idempotency", "rate"):
+            await purge_all(self.store, kind, ranges=over)
         query = Query(kind="run", ranges=(Range("expires", high=now),), limit=PAGE)
         while due := await self.store.find(query):
             await asyncio.gather(*[self._forget(run_of(record)) for record in due])  # together: they share commits

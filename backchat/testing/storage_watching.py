@@ -10,7 +10,7 @@ import pytest
 
 from backchat.errors import StaleWrite
 from backchat.ports.abilities import Watched
-from backchat.ports.storage import Record, RecordStore
+from backchat.ports.storage import Delete, Record, RecordStore
 from backchat.testing.able import PATIENCE, able
 from backchat.testing.records import event, note
 
@@ -46,6 +46,13 @@ class WatchContract:
             await store.apply([note(1), event("r", 8), note(2)])
             found = await told(news, "r/000008")
         assert {r.id for r in found} <= {"r/000005", "r/000008"}
+
+    async def test_what_is_deleted_at_once_is_told_of_all_the_same(self, store: RecordStore) -> None:
+        async with able(store, Watched).watch("event", {"r"}) as news:
+            await store.apply([event("r", 1)])
+            await store.apply([Delete("event", "r/000001")])
+            (found,) = await told(news, "r/000001")
+        assert (found.doc["run"], found.version) in (("r", 0), ("r", 1))
 
     async def test_which_partitions_matter_may_change(self, store: RecordStore) -> None:
         partitions: set[str] = set()

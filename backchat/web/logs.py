@@ -38,13 +38,15 @@ class Lines:
 def without_words(logger: object, method: str, event: EventDict) -> EventDict:
     """Replace an exception by its type and its frames: what it says may quote a message or a key.
 
-    Where something waits for a store that does not answer says nothing, and every regular work says it again and again.
+    Of Unavailable the reason is told, which is words of ours, and not where: something always waits for the store.
     """
     raised = event.pop("exc_info", None)
     error = sys.exc_info()[1] if raised is True else raised[1] if isinstance(raised, tuple) else raised
     if isinstance(error, BaseException):
         event["exception"] = type(error).__qualname__
-        if not isinstance(error, Unavailable):
+        if isinstance(error, Unavailable):
+            event["reason"] = str(error)
+        else:
             frames = StackSummary.extract(walk_tb(error.__traceback__), lookup_lines=False)
             event["frames"] = [f"{f.filename}:{f.lineno} {f.name}" for f in frames]
     return event

@@ -20,15 +20,17 @@ from backchat_mongo.batches import Unforeseen, Way, carefully, quickly, update_o
 from backchat_mongo.closing import let_end
 from backchat_mongo.documents import content, stored
 from backchat_mongo.drivers import Connection, Stored
-from backchat_mongo.failures import translated
-from backchat_mongo.inserting import Inserts
+from backchat_mongo.failures import UNANSWERED, translated
+from backchat_mongo.inserting import Inserts, encoded
 from backchat_mongo.layout import VERSION, Layout
 from backchat_mongo.plan import Plan, plan_of
 from backchat_mongo.transactions import Attempt, transact
 from backchat_mongo.turns import Place, Turns
 
 MANY = 200
-"""Changes whose documents are not made on the event loop: it would be held up for milliseconds."""
+LONG = 64 << 10
+"""Changes of a batch, and characters of text in it, whose documents are not made on the event loop: it would be held up
+for milliseconds."""
 MOST_TURNS = 100
 """Records of one batch that are taken in turns; a batch that changes more of them meets others anyway."""
 
@@ -58,7 +60,7 @@ class Applying:
             await self._insert(changes[0])
             return
         attempt = Attempt(self._connection.timeout)
-        if len(changes) > MANY:
+        if len(changes) > MANY or self._is_long(changes):
             work = self._begin(self._apply_many(attempt, tuple(changes)))
         elif changes:
             work = self._begin(self._apply(attempt, self._plan(changes), lone=len(changes) == 1))
@@ -92,8 +94,18 @@ class Applying:
 
     async def _insert(self, put: Put) -> None:
         check_change(known_kind(self._kinds, put.kind), put)
-        record = stored(self._layouts[put.kind], put.id, put.doc, 1)
-        await self._inserts[put.kind].add(put, record)
+        is_long = self._is_long([put])
+        raw = await asyncio.to_thread(self._raw, put) if is_long else self._raw(put)
+        if self._closed:  # meanwhile
+            raise Unavailable("the database is closed")
+        await self._inserts[put.kind].add(put, raw)
+
+    def _raw(self, put: Put) -> bytes:
+        return encoded(stored(self._layouts[put.kind], put.id, put.doc, 1))
+
+    def _is_long(self, changes: Sequence[Change]) -> bool:
+        puts = [(change.doc, self._kinds[change.kind].text) for change in changes if isinstance(change, Put)]
+        return sum(len(doc.get(field) or "") for doc, text in puts for field in text) > LONG
 
     async def _apply_many(self, attempt: Attempt, changes: Sequence[Change]) -> None:
         await self._apply(attempt, await asyncio.to_thread(self._plan, changes), lone=False)
@@ -140,7 +152,7 @@ class Applying:
                     async with asyncio.timeout(attempt.left):
                         await held.enter_async_context(self._turns.at(places))
                 except TimeoutError:
-                    raise Unavailable("the database does not answer") from None
+                    raise Unavailable(UNANSWERED) from None
             for way in ways:
                 with suppress(Unforeseen):
                     await transact(self._connection, attempt, partial(way, self._connection, self._layouts, plan))

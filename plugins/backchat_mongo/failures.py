@@ -20,6 +20,9 @@ _TOO_LARGE = frozenset((10334, 17280, 17419, 17420))
 _NO_ROOM = 388
 REFUSED = frozenset((13, 18))
 """Its codes for a user without the right, and for one who is not who they say."""
+CONFLICT = 112
+"""Its code for a transaction that has met another one; or that did not fit into its cache, it does not say which."""
+UNANSWERED = "the database does not answer"
 TOO_LARGE = "the record is too large: MongoDB holds 16 MB in one document"
 
 
@@ -48,10 +51,16 @@ def translation(error: Exception) -> BackchatError:
         return Unavailable("the batch does not fit into the cache of the database: give its servers a larger one")
     if codes(error) & REFUSED:
         return Unavailable("the database does not let this server in")
-    lost = (ConnectionFailure, ExecutionTimeout)
-    if isinstance(error, lost) or (isinstance(error, PyMongoError) and error.timeout):
-        return Unavailable("the database does not answer")
+    if unanswered(error):
+        return Unavailable(UNANSWERED)
     return Unavailable(f"the database fails ({_named(error)})")
+
+
+def unanswered(error: Exception) -> bool:
+    """Whether the time was over, or nothing is there, so that others would wait in vain as well."""
+    return isinstance(error, ConnectionFailure | ExecutionTimeout) or (
+        isinstance(error, PyMongoError) and error.timeout
+    )
 
 
 def codes(error: Exception) -> frozenset[int]:

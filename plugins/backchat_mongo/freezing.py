@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from backchat.ports.storage import Change, Query, Record, Scalar
 from backchat_mongo.answering import Answering
@@ -25,16 +26,16 @@ class FrozenStore(Answering):
         self._turn = asyncio.Lock()
 
     async def get(self, kind: str, id: str) -> Record | None:
-        return await self._alone(super().get(kind, id))
+        return await self._alone(partial(super().get, kind, id))
 
     async def find(self, query: Query) -> Sequence[Record]:
-        return await self._alone(super().find(query))
+        return await self._alone(partial(super().find, query))
 
     async def count(self, query: Query) -> int:
-        return await self._alone(super().count(query))
+        return await self._alone(partial(super().count, query))
 
     async def values(self, query: Query, field: str) -> Sequence[Scalar]:
-        return await self._alone(super().values(query, field))
+        return await self._alone(partial(super().values, query, field))
 
     async def apply(self, changes: Sequence[Change]) -> None:
         raise ValueError("a frozen store takes no changes")
@@ -42,9 +43,12 @@ class FrozenStore(Answering):
     async def compact(self) -> None:
         """There is nothing to do."""
 
-    async def _alone(self, answer: Awaitable[T]) -> T:
-        async with self._turn:
-            return await answer
+    async def _alone(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Whoever is cancelled leaves at once; what they have asked for keeps its turn until it is through."""
+        await self._turn.acquire()
+        work = asyncio.create_task(ask())
+        work.add_done_callback(lambda _: self._turn.release())
+        return await asyncio.shield(work)
 
 
 @asynccontextmanager

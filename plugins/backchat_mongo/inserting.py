@@ -1,7 +1,7 @@
 """New records that arrive while others are being inserted go together, in one command, with the next ones.
 
 There is no timer: a lone one is inserted at once. Each is a batch of its own, which is stored or not, whatever becomes
-of its neighbours.
+of its neighbours. Only when nothing answers, those that wait already fail with those that were tried.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from backchat.errors import BackchatError, TooLarge, Unavailable
 from backchat.ports.checks import stale, taken
 from backchat.ports.storage import OnCommit, Put
 from backchat_mongo.drivers import Connection, Stored
-from backchat_mongo.failures import TAKEN, TOO_LARGE, translation
+from backchat_mongo.failures import TAKEN, TOO_LARGE, UNANSWERED, translation, unanswered
 from backchat_mongo.layout import Layout
 
 GROUP = 256
@@ -35,6 +35,14 @@ class Waiting:
     record: Any
     size: int
     done: asyncio.Future[None]
+
+
+def encoded(record: Stored) -> bytes:
+    """Made before it is among others, so that one that cannot be stored is not. Raises TooLarge."""
+    raw = encode(record)
+    if len(raw) > LARGEST:
+        raise TooLarge(TOO_LARGE)
+    return raw
 
 
 class Inserts:
@@ -54,12 +62,8 @@ class Inserts:
         self._waiting: list[Waiting] = []
         self._busy = False
 
-    def add(self, put: Put, record: Stored) -> asyncio.Future[None]:
-        """Done when the record is durable. Raises TooLarge; the future raises StaleWrite and Unavailable."""
-        # Now, so that what cannot be stored is not among others.
-        raw = encode(record)
-        if len(raw) > LARGEST:
-            raise TooLarge(TOO_LARGE)
+    def add(self, put: Put, raw: bytes) -> asyncio.Future[None]:
+        """Done when the record is durable; raises StaleWrite and Unavailable. ``raw`` is what ``encoded`` gives."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(Waiting(put, RawBSONDocument(raw), len(raw), done))
         if not self._busy:
@@ -90,13 +94,11 @@ class Inserts:
 
     async def _insert(self, group: Sequence[Waiting]) -> None:
         failures: dict[int, Exception] = {}
-        collection = self._connection.collection(self._layout.collection)
+        behind = len(self._waiting)
         try:
-            await collection.insert_many([waiting.record for waiting in group], ordered=False)
-        except BulkWriteError as error:
-            failures = self._told_apart(error.details, group)
-        except PyMongoError as error:
-            failures = {n: translation(error) for n in range(len(group))}
+            failures = await self._failures(group, behind)
+            if len(failures) < len(group):
+                self._on_commit(len(group) - len(failures))
         except asyncio.CancelledError:  # the store is closed
             for waiting in [*group, *self._waiting]:
                 if not waiting.done.done():
@@ -109,8 +111,22 @@ class Inserts:
             if not waiting.done.done():
                 failure = failures.get(n)
                 waiting.done.set_exception(failure) if failure else waiting.done.set_result(None)
-        if len(failures) < len(group):
-            self._on_commit(len(group) - len(failures))
+
+    async def _failures(self, group: Sequence[Waiting], behind: int) -> dict[int, Exception]:
+        """Insert them. If nothing answers, so many of those that wait are told as well: they waited just as long."""
+        collection = self._connection.collection(self._layout.collection)
+        try:
+            await collection.insert_many([waiting.record for waiting in group], ordered=False)
+        except PyMongoError as error:
+            if unanswered(error):
+                for waiting in self._waiting[:behind]:
+                    if not waiting.done.done():
+                        waiting.done.set_exception(Unavailable(UNANSWERED))
+                del self._waiting[:behind]
+            if isinstance(error, BulkWriteError):
+                return self._told_apart(error.details, group)
+            return {n: translation(error) for n in range(len(group))}
+        return {}
 
     def _told_apart(self, details: Mapping[str, Any], group: Sequence[Waiting]) -> dict[int, Exception]:
         """The failure of each, by its place in the group."""
@@ -124,7 +140,7 @@ class Inserts:
         return failures
 
     def _failure(self, put: Put, failed: Mapping[str, Any]) -> BackchatError:
-        if failed["code"] != TAKEN:
+        keys = [*failed.get("keyPattern", ())]
+        if failed["code"] != TAKEN or not keys:
             return translation(WriteError("", failed["code"], failed))
-        keys = [*failed["keyPattern"]]
         return stale(put) if keys == ["_id"] else taken(put.kind, keys[:-1])

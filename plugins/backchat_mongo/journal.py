@@ -23,6 +23,7 @@ from backchat.ports.abilities import Place
 from backchat_mongo.drivers import Connection, Pipeline, Stored, Stream
 from backchat_mongo.failures import codes, translated
 from backchat_mongo.layout import Layout
+from backchat_mongo.watching import look
 
 COLLECTION = "_journal"
 _MARK = {"_id": "mark"}
@@ -44,7 +45,7 @@ async def begin(connection: Connection) -> str:
     with translated():
         async with connection.changes(connection.database, _PIPELINE, max_await_time_ms=_AWAIT) as stream:
             while stream.resume_token is None:  # something was changed at this very moment
-                await stream.try_next()
+                await look(stream)
             return _position(stream)
 
 
@@ -63,12 +64,12 @@ async def read(
         return bool(collection == COLLECTION and change.get("fullDocument", {}).get("mark") == mark)
 
     async with _resumed(connection, position) as stream:
-        while len(places) < limit and (change := await stream.try_next()) is not None:
+        while len(places) < limit and (change := await look(stream)) is not None:
             is_mark(change)
         if not places:
             await connection.collection(COLLECTION).replace_one(_MARK, {"mark": mark}, upsert=True)
             until = time.monotonic() + connection.timeout
-            while (change := await stream.try_next()) is None or not is_mark(change):
+            while (change := await look(stream)) is None or not is_mark(change):
                 if time.monotonic() > until:
                     raise Unavailable("the database does not tell of what it was just given")
         return list(places), _position(stream)

@@ -16,13 +16,16 @@ from typing import Any
 from pymongo import timeout
 from pymongo.errors import PyMongoError
 
+from backchat.errors import Unavailable
 from backchat_mongo.drivers import Connection
+from backchat_mongo.failures import CONFLICT, codes
 
 FIRST_PAUSE = 0.002
 LONGEST_PAUSE = 0.2
 """Seconds. Each pause is any time up to twice the one before, so that those who met do not meet again."""
 TO_UNDO = 2.0
 """Seconds."""
+MET = "the batch met others until its time was over, or is too large for the cache of the database"
 Work = Callable[[Any], Awaitable[None]]
 """What is done within a transaction, with its session; done again from the start if need be."""
 
@@ -56,15 +59,22 @@ class Attempt:
 
 
 async def transact(connection: Connection, attempt: Attempt, work: Work) -> None:
-    """Do it and commit. Raises what ``work`` does, Abandoned, and what the driver does in the end."""
+    """Do it and commit. Raises what ``work`` does, Abandoned, and what the driver does in the end.
+
+    Unavailable, if all that the server has said in the end is that it met others.
+    """
     async with connection.session() as session:
         tries = 0
+        met = False
         while True:
             attempt.check()
             try:
                 await _once(connection, session, attempt, work)
             except PyMongoError as error:
+                met = CONFLICT in codes(error) or (met and error.timeout)
                 if not error.has_error_label("TransientTransactionError") or attempt.left <= 0:
+                    if met and not error.has_error_label("UnknownTransactionCommitResult"):
+                        raise Unavailable(MET) from None
                     raise
             else:
                 return

@@ -100,15 +100,22 @@ def _told(
             raise Unavailable(MISSED)
         after = rows[-1][0] if rows else after
         notes = [orjson.loads(told) for _, told in rows]
-        ids = [id for kind, told in notes if kind == table.kind.name for part, id in told if part in partitions]
-        if records := _records(db, table, list(dict.fromkeys(ids))):
-            yield records
+        places = {
+            id: part for kind, told in notes if kind == table.kind.name for part, id in told if part in partitions
+        }
+        if places:
+            yield _records(db, table, places)
 
 
-def _records(db: sqlite3.Connection, table: Table, ids: Sequence[str]) -> list[Record]:
+def _records(db: sqlite3.Connection, table: Table, places: Mapping[str, str]) -> list[Record]:
+    """Those with these ids, of these partitions. Of what is deleted already no more is left."""
+    ids = list(places)
     found: dict[str, Record] = {}
     for n in range(0, len(ids), 500):
         some = ids[n : n + 500]
         rows = db.execute(f"SELECT id, doc, version FROM {table.name} WHERE id IN ({marks(len(some))})", some)
         found |= {id: Record(table.kind.name, id, orjson.loads(doc), version) for id, doc, version in rows}
-    return [found[id] for id in ids if id in found]
+    return [
+        found.get(id) or Record(table.kind.name, id, {str(table.kind.partition): part}, 0)
+        for id, part in places.items()
+    ]
