@@ -74,15 +74,12 @@ async def prefilled(place: Storage, options: Options, messages: int) -> None:
 async def _nothing(conversation: Conversation) -> None: ...
 
 
-async def _nothing_unread(id: str) -> None: ...
-
-
 def archive_of(store: RecordStore) -> Archive:
     def now() -> datetime:
         return datetime.now(UTC)
 
     conversations = Conversations(
-        store, Access(store, by_table, now), now, str, idle=_nothing, stop=_nothing, unread=_nothing_unread
+        store, Access(store, by_table, now), now, str, idle=_nothing, stop=_nothing, unread=_nothing
     )
     return Archive(store=store, conversations=conversations, now=now)
 
