@@ -643,7 +643,7 @@ class TestLettingGo:
             await asyncio.sleep(0.02)
             assert time.monotonic() < deadline
         assert not _drivers_threads()
-        assert _connections(int(port)) == connected
+        assert _connections(int(port)) <= connected
 
 
 def _drivers_threads() -> list[threading.Thread]:

@@ -104,8 +104,9 @@ class Applying:
         return encoded(stored(self._layouts[put.kind], put.id, put.doc, 1))
 
     def _is_long(self, changes: Sequence[Change]) -> bool:
-        puts = [(change.doc, self._kinds[change.kind].text) for change in changes if isinstance(change, Put)]
-        return sum(len(doc.get(field) or "") for doc, text in puts for field in text) > LONG
+        puts = [(c.doc, known_kind(self._kinds, c.kind).text) for c in changes if isinstance(c, Put)]
+        texts = [doc.get(field) for doc, text in puts for field in text]
+        return sum(len(text) for text in texts if isinstance(text, str)) > LONG
 
     async def _apply_many(self, attempt: Attempt, changes: Sequence[Change]) -> None:
         await self._apply(attempt, await asyncio.to_thread(self._plan, changes), lone=False)

@@ -131,8 +131,8 @@ MUTANTS = [
     Mutant(
         "one that fails takes its neighbours with it",
         "inserting.py",
-        "failures = self._told_apart(error.details, group)",
-        "failures = {n: translation(error) for n in range(len(group))}",
+        "return self._told_apart(error.details, group)",
+        "return {n: translation(error) for n in range(len(group))}",
         "test_inserts_that_go_together_fail_alone",
     ),
     Mutant(
@@ -159,8 +159,8 @@ MUTANTS = [
     Mutant(
         "closing waits for nothing",
         "applying.py",
-        "while self._tasks:",
-        "while False:",
+        "await let_end(self._tasks)",
+        "pass",
         "test_a_store_that_is_closed_meanwhile_undoes_it_first",
     ),
     Mutant(
