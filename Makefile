@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint style types layers compiled soak bench peers clean
+.PHONY: help run test lint style types layers compiled libcurl soak bench peers clean
 
 help:
 	@echo "make run      start the server (http://127.0.0.1:8080); the first start prints a key; ARGS=... adds options"
@@ -60,9 +60,14 @@ $(CLIENT)/node_modules/.installed: $(CLIENT)/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --silent --ignore-scripts --prefix $(CLIENT) && touch $@; \
 		else echo "no npm: LibreChat's client is not tested"; fi
 
+# What the mongod of the tests needs. Where it is missing and cannot be installed, those tests fail and say so.
+libcurl:
+	@ldconfig -p 2>/dev/null | grep -q 'libcurl\.so\.4 ' || { command -v apt-get >/dev/null && apt-get update --quiet \
+		&& apt-get install --quiet --yes libcurl4; } || echo "no libcurl4: mongod may not start"
+
 # Two at a time. pytest goes last: its closing line is the result.
 test: $(VENV)/.installed-dev
-	@$(MAKE) --no-print-directory -j 2 types style layers compiled $(CLIENT)/node_modules/.installed
+	@$(MAKE) --no-print-directory -j 2 types style layers compiled libcurl $(CLIENT)/node_modules/.installed
 	$(BIN)/pytest -n 2 --dist worksteal
 
 soak: $(VENV)/.installed-dev
