@@ -11,11 +11,10 @@ import orjson
 import uuid_utils
 from aiohttp import web
 
-from backchat.config import Config, opened
+from backchat.config import Config, opened, opened_provider
 from backchat.errors import ConfigError
 from backchat.ports.metrics import Meter
 from backchat.ports.storage import OnCommit, RecordStore
-from backchat.ports.tools import Tool
 from backchat.services.accounts import Accounts
 from backchat.services.assembly import Parts, assembled
 from backchat.services.container import Services
@@ -24,6 +23,7 @@ from backchat.services.embedders import Embedders
 from backchat.services.kinds import KINDS
 from backchat.services.providers import Configured, Providers
 from backchat.services.runs import RunTimes
+from backchat.services.toolbox import Offered
 from backchat.web.cors import allow_origins
 from backchat.web.dialect import mount
 from backchat.web.errors import errors
@@ -79,7 +79,7 @@ async def open_services(config: Config, meter: Meter, clock: Callable[[], dateti
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(config, meter.committed))
         configured = {
-            name: Configured(name, selected.name, await stack.enter_async_context(opened(selected)))
+            name: Configured(name, selected.name, await stack.enter_async_context(opened_provider(selected)))
             for name, selected in config.providers.items()
         }
         embedders = {
@@ -90,6 +90,9 @@ async def open_services(config: Config, meter: Meter, clock: Callable[[], dateti
             store=store,
             providers=Providers(configured, config.default_provider, config.fallback),
             memory=await stack.enter_async_context(opened(config.memory)),
+            strategies={
+                name: await stack.enter_async_context(opened(selected)) for name, selected in config.strategies.items()
+            },
             learner=await stack.enter_async_context(opened(config.learning)),
             embedders=Embedders(embedders),
             extractors=config.extractors,
@@ -120,15 +123,15 @@ async def open_services(config: Config, meter: Meter, clock: Callable[[], dateti
         yield await stack.enter_async_context(assembled(parts))
 
 
-async def _tools(config: Config, stack: AsyncExitStack) -> Sequence[Tool]:
+async def _tools(config: Config, stack: AsyncExitStack) -> Sequence[Offered]:
     """The tools of all sources. Raises ConfigError if two have one name."""
-    found: dict[str, Tool] = {}
+    found: dict[str, Offered] = {}
     for selected in config.tools:
         for tool in await stack.enter_async_context(opened(selected)):
             name = tool.definition.name
             if name in found:
                 raise ConfigError(f"{selected.path}: another tool is called {name!r} already")
-            found[name] = tool
+            found[name] = Offered(tool, selected.common.always, selected.common.confirmed(name))
     return tuple(found.values())
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backchat.ports.importing import Importer
     from backchat.ports.learning import LearnerBackend
     from backchat.ports.memory import MemoryBackend
-    from backchat.ports.providers import ProviderBackend
+    from backchat.ports.providers import ProviderBackend, ProviderWrapper
     from backchat.ports.storage import StorageBackend
     from backchat.ports.tools import ToolBackend
     from backchat.ports.transcription import TranscriberBackend
@@ -45,12 +45,13 @@ def backchat_storages() -> Sequence[StorageBackend]:
 
 
 @hookspec
-def backchat_providers() -> Sequence[ProviderBackend]:
+def backchat_providers() -> Sequence[ProviderBackend | ProviderWrapper]:
     """Offer LLM providers.
 
     Called once, before anything is opened. Return one ``ProviderBackend`` for each protocol or preset; every entry of
     the config's ``providers`` picks one with ``use``, so that one backend may be opened several times with different
-    settings. ``open(settings)`` yields an ``LLMProvider``. Test yours by subclassing
+    settings. ``open(settings)`` yields an ``LLMProvider``. A ``ProviderWrapper`` is one that asks another provider,
+    whose section is under ``provider`` in its own: ``open(settings, inner)``. Test yours by subclassing
     ``backchat.testing.provider.ProviderContract``.
     """
     raise NotImplementedError

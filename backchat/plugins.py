@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from backchat.ports.importing import Importer
     from backchat.ports.learning import LearnerBackend
     from backchat.ports.memory import MemoryBackend
-    from backchat.ports.providers import ProviderBackend
+    from backchat.ports.providers import ProviderBackend, ProviderWrapper
     from backchat.ports.storage import StorageBackend
     from backchat.ports.tools import ToolBackend
     from backchat.ports.transcription import TranscriberBackend
@@ -112,7 +112,7 @@ class Plugins:
         except pluggy.PluginValidationError as error:
             raise ConfigError(f"plugin {self._name(error.plugin)}: {error}") from error
         self.storages: Offers[StorageBackend] = self._collect("storage", "backchat_storages")
-        self.providers: Offers[ProviderBackend] = self._collect("provider", "backchat_providers")
+        self.providers: Offers[ProviderBackend | ProviderWrapper] = self._collect("provider", "backchat_providers")
         self.memories: Offers[MemoryBackend] = self._collect("memory strategy", "backchat_memories")
         self.learners: Offers[LearnerBackend] = self._collect("learner", "backchat_learners")
         self.embedders: Offers[EmbedderBackend] = self._collect("embedder", "backchat_embedders")

@@ -12,13 +12,13 @@ from typing import Any
 
 from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention, Titling
-from backchat.domain.message import Message, Usage
+from backchat.domain.message import Usage
 from backchat.domain.run import Run
 from backchat.domain.settings import ModelSettings
 from backchat.domain.usage import Credits, UsageRecord
 from backchat.ports.agents import Agent
 from backchat.ports.learning import Learned, Lesson, Unlearned
-from backchat.ports.memory import History
+from backchat.ports.memory import Ask, History, Shown, Summary
 from backchat.ports.storage import Change, Query, RecordStore
 from backchat.ports.tools import Tool
 from backchat.services.assembly import Parts, assemble
@@ -29,6 +29,7 @@ from backchat.services.providers import Configured, Providers
 from backchat.services.runs import RunTimes
 from backchat.services.saying import Say
 from backchat.services.stored import conversation_put
+from backchat.services.toolbox import Offered
 from backchat.services.usage_records import usage_record_of
 from backchat.testing.memory_store import MemoryStore
 from backchat.testing.provider import ScriptedProvider
@@ -37,8 +38,11 @@ ANN, BOB = Identity(user="ann"), Identity(user="bob")
 
 
 class Everything:
-    async def select(self, history: History) -> Sequence[Message]:
-        return await history.latest(1000)
+    async def select(self, history: History) -> Shown:
+        return Shown(await history.latest(1000))
+
+    async def review(self, history: History, ask: Ask) -> Summary | None:
+        return None
 
 
 class Nothing:
@@ -117,7 +121,7 @@ class Node:
             new_id=lambda: f"{id(self)}-{next(ids):06d}",
             titles=titles or Titling(),
             retention=retention or Retention(),
-            tools=tools,
+            tools=[Offered(tool) for tool in tools],
             agents=agents or {},
             credits=credits or Credits(),
             times=RunTimes(**times),

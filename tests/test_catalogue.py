@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any, Literal
@@ -41,7 +42,7 @@ class Embeds:
 
 
 def listing(*listed: Any, model: str = "m", **abilities: bool) -> ScriptedProvider:
-    return ScriptedProvider(model=model, listed=listed, abilities=Abilities(**abilities))
+    return ScriptedProvider(model=model, listed=listed, abilities=replace(Abilities(), **abilities))
 
 
 def catalogue(

@@ -12,10 +12,10 @@ from backchat.domain.message import ToolCall, Usage
 from backchat.domain.run import ReasoningDelta, TextDelta
 from backchat.ports.providers import Finish, UsageReport
 from backchat.testing.provider import ask, collect, said
+from backchat.upstream.failures import Failures
+from backchat.upstream.sse import EventReader
 from backchat_openai.chunks import Answer
-from backchat_openai.failures import Failures
 from backchat_openai.provider import open_openai
-from backchat_openai.sse import EventReader
 from openai_trials import settings
 from openai_upstream import Upstream, chunk, serve
 

@@ -10,8 +10,8 @@ import pytest
 
 from backchat.errors import ProviderCredentials, ProviderError, ProviderRejected, ProviderThrottled, ProviderTimeout
 from backchat.testing.provider import WEATHER
-from backchat_openai import sse
-from backchat_openai.failures import LONGEST_MESSAGE, Failures
+from backchat.upstream import sse
+from backchat.upstream.failures import LONGEST_MESSAGE, Failures
 from backchat_openai.provider import OpenAIProvider, open_openai
 from openai_trials import KEY, fail, healthy, settings
 from openai_upstream import Cut, Hang, Step, Upstream, chunk, serve

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import nodes
-from backchat.domain.message import Message, Usage
+from backchat.domain.message import Usage
 from backchat.domain.run import CallEnded, Run
 from backchat.errors import BackchatError, StaleWrite
-from backchat.ports.memory import History
+from backchat.ports.memory import History, Shown
 from backchat.ports.providers import UsageReport
 from backchat.ports.storage import Change, Delete, Put, Query
 from backchat.services import booking
@@ -46,9 +46,9 @@ class Poisoned(Everything):
     victim: Any = None
     hangs = False
 
-    async def select(self, history: History) -> Sequence[Message]:
+    async def select(self, history: History) -> Shown:
         found = await super().select(history)
-        if any(m.text == self.victim for m in found):
+        if any(m.text == self.victim for m in found.messages):
             if self.hangs:
                 await asyncio.Event().wait()
             raise ValueError("poison")

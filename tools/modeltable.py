@@ -54,6 +54,7 @@ FLAGS = {
 PRICES = {
     "price": "input_cost_per_token",
     "cached_price": "cache_read_input_token_cost",
+    "cache_write_price": "cache_creation_input_token_cost",
     "image_price": "input_cost_per_image_token",
     "output_price": "output_cost_per_token",
 }

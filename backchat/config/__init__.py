@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from backchat.config.load import load_config, load_storage
-from backchat.config.opening import opened
+from backchat.config.opening import opened, opened_provider
 from backchat.config.replies import RepliesSettings
 from backchat.config.sections import Config, Selected, ServerSettings
 
-__all__ = ["Config", "RepliesSettings", "Selected", "ServerSettings", "load_config", "load_storage", "opened"]
+__all__ = [
+    "Config",
+    "RepliesSettings",
+    "Selected",
+    "ServerSettings",
+    "load_config",
+    "load_storage",
+    "opened",
+    "opened_provider",
+]

@@ -66,6 +66,10 @@ class PriceSchema(Schema):
         load_default=None,
         metadata={"description": "A million tokens that go in and that the service has kept; `input` unless set."},
     )
+    cache_write = Dollars(
+        load_default=None,
+        metadata={"description": "A million tokens that go in and that the service is to keep; `input` unless set."},
+    )
     minute = Dollars(load_default=Decimal(0), metadata={"description": "A minute of sound that is transcribed."})
 
     @post_load
@@ -84,9 +88,10 @@ class CreditsSchema(Schema):
         metadata={
             "default": "list prices",
             "description": "What models cost, by `provider/model` or by model, such as `{local/llama3: {input: 0.05, "
-            "output: 0.1}}`, in US dollars: `input`, `output` and `cached` for a million tokens, `minute` for a minute "
-            "of sound; what is left out costs nothing, but `cached` as much as `input`. A model that is not named "
-            "has its list price, as far as backchat knows it; one without a price costs nothing, and the log says so.",
+            "output: 0.1}}`, in US dollars: `input`, `output`, `cached` and `cache_write` for a million tokens, "
+            "`minute` for a minute of sound; what is left out costs nothing, but `cached` and `cache_write` as much as "
+            "`input`. A model that is not named has its list price, as far as backchat knows it; one without a price "
+            "costs nothing, and the log says so.",
         },
     )
     per_user = _limit("user")

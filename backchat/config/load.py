@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 from marshmallow import Schema, ValidationError, fields
 
+from backchat.config.common import COMMON
 from backchat.config.document import MISSING, Problems, References, at, packaged, parse, read, without
 from backchat.config.sections import OWN, SECTIONS, Config, Configurable, Selected, options
 from backchat.errors import ConfigError
 from backchat.plugins import Offers, Plugins
 from backchat.ports.extraction import Extractor
+from backchat.ports.providers import ProviderWrapper
 from backchat.ports.storage import StorageBackend
 from backchat.services.extraction import by_suffix
 
@@ -75,6 +77,7 @@ class _Check:
         fallback = self._fallback(found.get("fallback", []), names)
         embedders, _ = self._named(offers.embedders, found.get("embedders", {}), "embedders", "embedder", least=0)
         memory = self._one(offers.memories, found["memory"], "memory")
+        strategies, _ = self._named(offers.memories, found.get("strategies", {}), "strategies", "strategy", least=0)
         learning = self._one(offers.learners, found["learning"], "learning")
         auth = self._several(offers.authenticators, found["auth"], "auth")
         dialects = self._several(offers.dialects, found["dialects"], "dialects")
@@ -99,6 +102,7 @@ class _Check:
             extractors=extractors,
             importers=tuple([offers.importers[name] for name in sorted(offers.importers)]),
             memory=memory,
+            strategies=strategies,
             learning=learning,
             **own,
             tools=tools,
@@ -116,8 +120,8 @@ class _Check:
             raise ConfigError(self._problems.lines)
         return selected
 
-    def _one(self, offers: Offers[C], node: Any, path: str) -> Selected[C] | None:
-        """What a section selects: a mapping with ``use``, or just the name."""
+    def _one(self, offers: Offers[C], node: Any, path: str, common: Schema | None = None) -> Selected[C] | None:
+        """What a section selects: a mapping with ``use``, or just the name. ``common`` are options beside its own."""
         if node is MISSING:
             return None
         section = {"use": node} if isinstance(node, str) else node
@@ -136,7 +140,13 @@ class _Check:
         except ConfigError as error:
             self._problems.add(at(path, "use"), str(error))
             return None
-        return Selected(path, component.name, component, self._load(component.schema, settings, path))
+        shared, inner = None, None
+        if common is not None:
+            own = {name: settings.pop(name) for name in options(common) if name in settings}
+            shared = self._load(common, own, path, foreign=False)
+        if isinstance(component, ProviderWrapper):
+            inner = self._one(offers, settings.pop("provider", {}), at(path, "provider"))
+        return Selected(path, component.name, component, self._load(component.schema, settings, path), shared, inner)
 
     def _several(self, offers: Offers[C], node: Any, path: str, least: int = 1) -> tuple[Selected[C], ...]:
         if node is MISSING:
@@ -144,7 +154,7 @@ class _Check:
         if not isinstance(node, list) or len(node) < least:
             self._problems.add(path, f"must be a list{' of one or more' if least else ''}, such as [{{use: name}}]")
             return ()
-        found = [self._one(offers, child, at(path, n)) for n, child in enumerate(node)]
+        found = [self._one(offers, child, at(path, n), COMMON.get(path)) for n, child in enumerate(node)]
         return tuple([selected for selected in found if selected is not None])
 
     def _once(self, selected: Sequence[Selected[C]], what: str) -> None:
@@ -170,7 +180,7 @@ class _Check:
                 self._problems.add(place, f"the name of a {what} has small letters, digits, '-' and '_' only")
             if name == "default":
                 self._problems.add(place, f"this name is reserved: it stands for the default {what}")
-            selected = self._one(offers, child, place)
+            selected = self._one(offers, child, place, COMMON.get(path))
             if selected is not None:
                 found[name] = selected
         return found, list(node)

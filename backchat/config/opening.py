@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from backchat.config.sections import Selected
 from backchat.errors import ConfigError
 from backchat.ports.component import Component
+from backchat.ports.providers import LLMProvider, ProviderBackend, ProviderWrapper
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,3 +39,12 @@ async def opened(
         except ConfigError as error:
             raise ConfigError([f"{selected.path}: {problem}" for problem in error.problems]) from error
         yield thing
+
+
+@asynccontextmanager
+async def opened_provider(selected: Selected[ProviderBackend | ProviderWrapper]) -> AsyncGenerator[LLMProvider, None]:
+    """Open a provider; one that wraps another after that one."""
+    async with AsyncExitStack() as stack:
+        inner = [await stack.enter_async_context(opened_provider(selected.inner))] if selected.inner else []
+        component: Selected[Any] = selected
+        yield await stack.enter_async_context(opened(component, *inner))

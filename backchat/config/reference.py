@@ -10,9 +10,11 @@ from typing import Any
 import orjson
 from marshmallow import fields, missing, validate
 
+from backchat.config.common import COMMON, LimitsSchema
 from backchat.config.sections import OWN, SECTIONS, Configurable, options
 from backchat.plugins import GROUP, Plugins
 from backchat.ports.component import SettingsSchema
+from backchat.ports.providers import ProviderWrapper
 
 _INTRO = """\
 # Configuration
@@ -67,6 +69,10 @@ def configuration_page(plugins: Plugins) -> str:
     lines = [_INTRO]
     for name, description in SECTIONS:
         lines += [f"## `{name}`", "", description, ""]
+        if name in COMMON:
+            lines += ["Every one of them has, beside its own options:", "", *_table(COMMON[name])]
+        if name == "providers":
+            lines += ["Its `limits`:", "", *_table(LimitsSchema())]
         if name in OWN:
             lines += _table(OWN[name])
         elif name in pages:
@@ -83,6 +89,8 @@ def first_party() -> Plugins:
 def _components(offered: Iterable[Configurable]) -> Iterator[str]:
     for component in sorted(offered, key=lambda c: c.name):
         yield from (f"### `{component.name}`", "")
+        if isinstance(component, ProviderWrapper):
+            yield from ("Its `provider` is the section of the provider that it asks.", "")
         if options(component.schema):
             yield from _table(component.schema)
         else:

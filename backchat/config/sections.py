@@ -23,7 +23,7 @@ from backchat.ports.extraction import Extractor
 from backchat.ports.importing import Importer
 from backchat.ports.learning import LearnerBackend
 from backchat.ports.memory import MemoryBackend
-from backchat.ports.providers import ProviderBackend
+from backchat.ports.providers import ProviderBackend, ProviderWrapper
 from backchat.ports.storage import StorageBackend
 from backchat.ports.tools import ToolBackend
 from backchat.ports.transcription import TranscriberBackend
@@ -47,12 +47,18 @@ C_co = TypeVar("C_co", bound=Configurable, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Selected(Generic[C_co]):
-    """What the section at ``path`` selects: a component, its name (what ``use`` said), and the checked settings."""
+    """What the section at ``path`` selects: a component, its name (what ``use`` said), and the checked settings.
+
+    ``common`` are the options that every entry of its section has; ``inner`` is what a component that wraps another one
+    is to wrap.
+    """
 
     path: str
     name: str
     component: C_co
     settings: Any = field(repr=False)
+    common: Any = None
+    inner: Selected[C_co] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +89,14 @@ class Config:
 
     server: ServerSettings
     storage: Selected[StorageBackend]
-    providers: Mapping[str, Selected[ProviderBackend]]
+    providers: Mapping[str, Selected[ProviderBackend | ProviderWrapper]]
     default_provider: str
     fallback: tuple[str, ...]
     embedders: Mapping[str, Selected[EmbedderBackend]]
     extractors: Mapping[str, Extractor]
     importers: Sequence[Importer]
     memory: Selected[MemoryBackend]
+    strategies: Mapping[str, Selected[MemoryBackend]]
     learning: Selected[LearnerBackend]
     documents: DocumentLimits
     titles: Titling
@@ -202,7 +209,12 @@ SECTIONS: Sequence[tuple[str, str]] = (
     ("providers", "The model services, each under a name of your choice: small letters, digits, `-` and `_`."),
     ("default_provider", "Name of the provider that answers when nobody chose one; the first one unless set."),
     ("fallback", "Names of the providers to try, in order, when one fails before its first word; none unless set."),
-    ("memory", "Which of the past messages a model is shown."),
+    ("memory", "Which of the past messages a model is shown, where nobody chose one of `strategies`."),
+    (
+        "strategies",
+        "More ways to choose the past messages, each under a name of your choice, for the assistants and conversations "
+        "that ask for it by that name. Its components are those of `memory`.",
+    ),
     ("learning", "What is remembered of what a user says, for later conversations, when a message asks for it."),
     (
         "embedders",

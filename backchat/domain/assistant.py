@@ -22,6 +22,7 @@ class Assistant:
     embedder            name of the configured embedder for its documents and memories; None: the server's default
     embedding_model, embedding_dims   as its maker asked for them, None if not
     extraction_prompt, update_prompt  instead of the learner's own prompts
+    memory              name of the memory strategy for its conversations; None: the server's default
     default             the one that its owner's conversations get when they name none
     """
 
@@ -39,6 +40,7 @@ class Assistant:
     embedding_dims: int | None = None
     extraction_prompt: str | None = None
     update_prompt: str | None = None
+    memory: str | None = None
     default: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
     version: int = 0

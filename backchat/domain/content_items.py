@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from backchat.domain.message import File, Part, ToolCall, ToolResult
+from backchat.domain.message import File, Part, Reasoning, ToolCall, ToolResult
 
 FIELDS = "contentFields"
 
@@ -26,10 +26,17 @@ class Item:
 
 
 def items(parts: Sequence[Part]) -> list[Item]:
-    """All of them in their order. An output whose call is in another message is an item of its own."""
+    """All of them in their order. An output whose call is in another message is an item of its own. Thinking of which
+    there is nothing but a seal is none.
+    """
     outputs = _outputs(parts)
     paired = set(outputs.values())
-    return [Item(n, outputs.get(n)) for n, p in enumerate(parts) if type(p) is not File and n not in paired]
+    hidden = (File, Reasoning)
+    return [
+        Item(n, outputs.get(n))
+        for n, p in enumerate(parts)
+        if n not in paired and (type(p) not in hidden or (type(p) is Reasoning and p.text))
+    ]
 
 
 def _outputs(parts: Sequence[Part]) -> dict[int, int]:

@@ -34,6 +34,25 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderLimits:
+    """How much one provider is asked, and how long it is waited for; times in seconds.
+
+    first_token     until the first event of an answer;  between_tokens  from one to the next
+    retries         how often it is asked again after a failure that cost nothing, before anything of the answer came
+    at_once         calls at the same time, None without limit;  wait  for one's turn among them
+    failures, pause after so many failures in a row it is not asked for the pause; then one call tries it again
+    """
+
+    first_token: float = 300
+    between_tokens: float = 120
+    retries: int = 2
+    at_once: int | None = None
+    wait: float = 60
+    failures: int = 5
+    pause: float = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionTimes:
     """How long the token of a login is good, and for how long it can be exchanged for another one."""
 

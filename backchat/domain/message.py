@@ -33,12 +33,25 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Seal:
+    """What a service adds to what its model thought or called, and wants back unchanged when the conversation goes on.
+
+    It means nothing to anybody else: ``maker`` is the protocol that it is of, such as ``anthropic``, and ``data`` a
+    text of that plugin's own. Shown to no client.
+    """
+
+    maker: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """A model's wish to call a tool. ``arguments`` is the JSON text as the model wrote it."""
 
     id: str
     name: str
     arguments: str
+    seal: Seal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,10 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
+    """What a model showed of its thinking; empty where there is a seal only, as of what a service hides."""
+
     text: str
+    seal: Seal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +82,16 @@ Part = Text | Image | File | ToolCall | ToolResult | Reasoning | Foreign
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of provider calls. Cached tokens are part of the input, reasoning tokens part of the output."""
+    """Tokens of provider calls.
+
+    Cached tokens, and those that were written into a cache, are part of the input; reasoning tokens of the output.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -79,6 +99,7 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.cached_tokens + other.cached_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
         )
 
 

@@ -26,6 +26,7 @@ class Recipe:
     sampling    how the model chooses its words
     agent       who makes the reply: ``none`` is the server's own loop
     server_tools  names of the server's tools that the model may call
+    strategy    name of the memory strategy that chooses what the model is shown; None: the server's default
     """
 
     providers: tuple[str, ...]
@@ -40,3 +41,4 @@ class Recipe:
     sampling: Sampling = PLAIN_SAMPLING
     agent: str = "none"
     server_tools: tuple[str, ...] = ()
+    strategy: str | None = None

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from backchat.domain.memory import Recalled
-from backchat.domain.message import ToolCall, ToolResult, Usage
+from backchat.domain.message import Seal, ToolCall, ToolResult, Usage
 from backchat.domain.recipe import Recipe
 
 RunStatus = Literal["running", "waiting", "completed", "failed", "cancelled", "interrupted"]
@@ -35,6 +35,13 @@ class ReasoningDelta:
     """The next piece of what the model shows of its thinking."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningSealed:
+    """The thinking up to here, since the last of these, is one piece with this seal. No client is shown it."""
+
+    seal: Seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,7 @@ class RunEnded:
 RunEvent = (
     TextDelta
     | ReasoningDelta
+    | ReasoningSealed
     | StatusNote
     | MemoriesRecalled
     | PassagesFound

@@ -29,6 +29,7 @@ class ModelSettings:
     provider  name of a configured provider; None: the server's default
     model     one of its models; None: the one it is configured with
     system    instructions for the model
+    memory    name of the memory strategy for its prompts; None: the assistant's, else the server's default
     agent     who makes the replies: ``none`` is the server's own loop, others are plugins. Either works with the
               server's tools; None: the loop, without them
     """
@@ -38,3 +39,4 @@ class ModelSettings:
     system: str = ""
     sampling: Sampling = PLAIN_SAMPLING
     agent: str | None = None
+    memory: str | None = None

@@ -68,18 +68,22 @@ class Price:
     input: Decimal = Decimal(0)
     output: Decimal = Decimal(0)
     cached: Decimal | None = None
+    cache_write: Decimal | None = None
     minute: Decimal = Decimal(0)
 
     def cost(self, usage: Usage, seconds: float | None = None) -> Decimal:
-        """US dollars, exact. Cached tokens cost as much as the other ones that went in unless they have a price.
+        """US dollars, exact. Tokens out of a cache, or into one, cost as much as the others that went in unless they
+        have a price.
 
         Sound that was counted in tokens which have a price is not paid for by its length as well.
         """
         cached = min(usage.cached_tokens, usage.input_tokens)
+        written = min(usage.cache_write_tokens, usage.input_tokens - cached)
         tokens = total(
             [
-                _EXACT.multiply(self.input, Decimal(usage.input_tokens - cached)),
+                _EXACT.multiply(self.input, Decimal(usage.input_tokens - cached - written)),
                 _EXACT.multiply(self.input if self.cached is None else self.cached, Decimal(cached)),
+                _EXACT.multiply(self.input if self.cache_write is None else self.cache_write, Decimal(written)),
                 _EXACT.multiply(self.output, Decimal(usage.output_tokens)),
             ]
         )

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from backchat.domain.message import Message
 from backchat.ports.component import Component
+
+Ask = Callable[[str, str], Awaitable[str]]
+"""Ask the model that answers the conversation: instructions, text. Answers its words. Raises ``ProviderError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What was said up to a message, in short. ``covers`` is the id of the newest message that is in it."""
+
+    text: str
+    covers: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a model is shown of the past: messages, oldest first, and what was said before them in short."""
+
+    messages: Sequence[Message]
+    summary: str = ""
 
 
 class History(Protocol):
@@ -17,12 +37,24 @@ class History(Protocol):
         """The newest ``limit`` messages, oldest first; the last one is what the user just said."""
         ...
 
+    async def summary(self) -> Summary | None:
+        """The summary that reaches furthest of those that this strategy made of messages on this path."""
+        ...
+
 
 class MemoryStrategy(Protocol):
     """Test one by subclassing ``backchat.testing.memory_contract.MemoryContract``."""
 
-    async def select(self, history: History) -> Sequence[Message]:
-        """The messages to show the model, oldest first. The last one must be the newest of the history."""
+    async def select(self, history: History) -> Shown:
+        """What to show the model. The last message must be the newest of the history. Asks nobody: a turn waits."""
+        ...
+
+    async def review(self, history: History, ask: Ask) -> Summary | None:
+        """A new summary, if it is time for one; called in the background after a reply, whose end the history has.
+
+        It is kept with the conversation, until a message that it covers is deleted or changed. Raises
+        ``ProviderError``; then it is called again after the next reply.
+        """
         ...
 
 

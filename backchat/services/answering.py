@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from backchat.domain.message import ToolCall, Usage
@@ -22,6 +23,7 @@ class Answering:
     waits     it ended with calls of the client's tools
     follows   what the model is shown after the stored messages: its own calls and what came of them
     unlogged  the last call, if it is over and neither in the log nor booked
+    tried     the providers that were asked before this one and did not answer, with the codes of what went wrong
     asked     tokens of the prompt of the current call, by its length; None between calls
     came, whole  whether anything has come of it, and all of it
     reported  its usage so far;  ``calls`` its tool calls before they are checked
@@ -37,6 +39,7 @@ class Answering:
     waits: bool = False
     follows: list[PromptMessage] = field(default_factory=list)
     unlogged: CallEnded | None = None
+    tried: list[Mapping[str, str]] = field(default_factory=list)
     asked: int | None = None
     came: bool = False
     whole: bool = False

@@ -17,7 +17,6 @@ from backchat.ports.learning import Learner
 from backchat.ports.memory import MemoryStrategy
 from backchat.ports.metrics import Meter
 from backchat.ports.storage import RecordStore
-from backchat.ports.tools import Tool
 from backchat.ports.transcription import Transcriber
 from backchat.services.access import Access, Authorize, by_table
 from backchat.services.accounts import Accounts
@@ -49,10 +48,11 @@ from backchat.services.retrieval import Retrieval
 from backchat.services.runs import Runs, RunTimes
 from backchat.services.sessions import Sessions
 from backchat.services.shares import Shares
+from backchat.services.strategies import Strategies
 from backchat.services.tags import Tags
 from backchat.services.titles import TOPIC as TITLE_TOPIC
 from backchat.services.titles import Titles
-from backchat.services.toolbox import Toolbox
+from backchat.services.toolbox import Offered, Toolbox
 from backchat.services.transcriptions import Transcriptions
 from backchat.services.translation import Translation
 from backchat.services.trees import Trees
@@ -68,7 +68,10 @@ from backchat.services.workspaces import Workspaces
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the configuration opened. ``new_id`` gives ids that grow with time."""
+    """What the configuration opened. ``new_id`` gives ids that grow with time.
+
+    ``memory`` is the strategy that holds where nobody chose one of ``strategies``.
+    """
 
     store: RecordStore
     providers: Providers
@@ -77,6 +80,7 @@ class Parts:
     meter: Meter
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    strategies: Mapping[str, MemoryStrategy] = field(default_factory=dict)
     embedders: Embedders = field(default_factory=Embedders)
     extractors: Mapping[str, Extractor] = field(default_factory=dict)
     importers: Sequence[Importer] = ()
@@ -87,7 +91,7 @@ class Parts:
     sessions: SessionTimes = field(default_factory=SessionTimes)
     vault: VaultLimits = field(default_factory=VaultLimits)
     credits: Credits = field(default_factory=Credits)
-    tools: Sequence[Tool] = ()
+    tools: Sequence[Offered] = ()
     agents: Mapping[str, Agent] = field(default_factory=dict)
     transcriber: Transcriber | None = None
     authorize: Authorize = by_table
@@ -157,10 +161,11 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
     titles = Titles(store, conversations, parts.providers, calls, jobs, parts.titles)
     jobs.handle(TITLE_TOPIC, titles, at_once=4)
     toolbox = Toolbox(parts.tools, parts.times.tool_time)
+    strategies = Strategies(parts.memory, parts.strategies)
     engine = Engine(
         store=store,
         providers=parts.providers,
-        memory=parts.memory,
+        strategies=strategies,
         grounding=Grounding(store, documents, memories),
         memories=memories,
         titles=titles,
@@ -202,6 +207,7 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
         shares=Shares(store=store, conversations=conversations, forks=forks, now=now),
         tags=Tags(store=store, conversations=conversations, now=now, new_id=new_id),
         titles=titles,
+        toolbox=toolbox,
         transcriptions=Transcriptions(store=store, workspaces=workspaces, ledger=ledger, transcriber=parts.transcriber),
         translation=Translation(workspaces=workspaces, providers=parts.providers, calls=calls),
         trees=Trees(store=store, conversations=conversations, retention=parts.retention, now=now, new_id=new_id),

@@ -16,14 +16,13 @@ import structlog
 from backchat.domain.message import Image, Usage
 from backchat.domain.run import CallEnded, MemoriesRecalled, Run
 from backchat.domain.usage import Payer
-from backchat.ports.memory import MemoryStrategy
 from backchat.ports.providers import Abilities, Citation, ModelRequest, PromptMessage
 from backchat.ports.storage import Put, RecordStore
 from backchat.services.estimates import tokens_asked, tokens_of
 from backchat.services.ledger import Ledger
-from backchat.services.paths import Path
 from backchat.services.prompts import prompt_messages
 from backchat.services.said import Said
+from backchat.services.strategies import Strategies
 
 log = structlog.get_logger(source=__name__)
 PATIENCE = 10.0
@@ -48,7 +47,7 @@ async def unbooked(store: RecordStore, booked: Sequence[Put]) -> list[Put]:
 
 
 async def cut_off(
-    store: RecordStore, memory: MemoryStrategy, run: Run, said: Said, recalled: Sequence[MemoriesRecalled]
+    store: RecordStore, strategies: Strategies, run: Run, said: Said, recalled: Sequence[MemoriesRecalled]
 ) -> CallEnded | None:
     """The call that a dead process was making, by the length of its prompt and of what came of it; None if none was.
 
@@ -62,7 +61,7 @@ async def cut_off(
         return None
     earlier = [m for s in said.steps if s is not step for m in s.prompt()]
     request = ModelRequest(
-        messages=[*await _shown(store, memory, run), *earlier],
+        messages=[*await _shown(store, strategies, run), *earlier],
         system=run.recipe.system,
         citations=[Citation("memory", m.content) for e in recalled for m in e.memories],
     )
@@ -71,11 +70,11 @@ async def cut_off(
     return CallEnded(last.provider if last else run.provider, last.model if last else run.model, usage, True)
 
 
-async def _shown(store: RecordStore, memory: MemoryStrategy, run: Run) -> Sequence[PromptMessage]:
+async def _shown(store: RecordStore, strategies: Strategies, run: Run) -> Sequence[PromptMessage]:
     """The stored messages that the model saw, without images; none if that cannot be told."""
     try:
         async with asyncio.timeout(PATIENCE):
-            past = await memory.select(Path(store, run.conversation, run.parent))
+            past = (await strategies.shown(store, run)).messages
             seen = [replace(m, parts=tuple([p for p in m.parts if type(p) is not Image])) for m in past]
             return await prompt_messages(store, seen, _BLIND)
     except Exception:  # a plugin's, as a rule: the end of the run does not wait for it to be mended

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from backchat.domain.message import ToolCall, Usage
@@ -64,7 +64,7 @@ class _Answer:
             return self.usage, False
         report = self.usage or Usage(asked)
         output = max(report.output_tokens, tokens_said(self.said))
-        return Usage(report.input_tokens, output, report.cached_tokens, report.reasoning_tokens), True
+        return replace(report, output_tokens=output), True
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from backchat.services.sessions import Sessions
 from backchat.services.shares import Shares
 from backchat.services.tags import Tags
 from backchat.services.titles import Titles
+from backchat.services.toolbox import Toolbox
 from backchat.services.transcriptions import Transcriptions
 from backchat.services.translation import Translation
 from backchat.services.trees import Trees
@@ -63,6 +64,7 @@ class Services:
     shares: Shares
     tags: Tags
     titles: Titles
+    toolbox: Toolbox
     transcriptions: Transcriptions
     translation: Translation
     trees: Trees

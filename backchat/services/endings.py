@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -73,7 +74,8 @@ async def unclaimed(store: RecordStore, run: Run) -> Run:
 class Ending:
     """The outcome of a run, or of a part of it that ends with tool calls for the client (``waiting``); who gave it.
 
-    ``position`` is the number that the event of this ending will have.
+    ``tried`` are the providers that did not answer before, and is kept with the answer. ``position`` is the number that
+    the event of this ending will have.
     """
 
     status: RunStatus
@@ -81,6 +83,7 @@ class Ending:
     model: str
     failure: Failure | None = None
     finish: str = "stop"
+    tried: Sequence[Mapping[str, str]] = ()
     position: int = 0
 
     def changes(
@@ -141,6 +144,11 @@ class Ending:
 
         for step in steps:
             last = step is steps[-1]
+            metadata: dict[str, Any] = {}
+            if last and self.finish != "stop":
+                metadata["finish"] = self.finish
+            if last and self.tried:
+                metadata["tried"] = list(self.tried)
             add(
                 id=run.answer if last else None,
                 role="assistant",
@@ -149,7 +157,7 @@ class Ending:
                 provider=step.ended.provider if step.ended else self.provider,
                 model=step.ended.model if step.ended else self.model,
                 usage=told_usage(step.ended),
-                metadata={"finish": self.finish} if last and self.finish != "stop" else {},
+                metadata=metadata,
             )
             for result in step.results:
                 add(parts=(result,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 
@@ -26,7 +26,6 @@ from backchat.errors import (
     StaleWrite,
 )
 from backchat.ports.agents import Agent
-from backchat.ports.memory import MemoryStrategy
 from backchat.ports.metrics import Meter
 from backchat.ports.providers import ModelRequest
 from backchat.ports.storage import Change, Delete, RecordStore
@@ -44,10 +43,10 @@ from backchat.services.replying import Reply, own_tools
 from backchat.services.runlog import events_purge
 from backchat.services.runs import RunTimes
 from backchat.services.runstate import run_of
-from backchat.services.saying import BUILT_IN
 from backchat.services.stored import conversation_of
+from backchat.services.strategies import Strategies
 from backchat.services.titles import Titles
-from backchat.services.toolbox import Toolbox
+from backchat.services.toolbox import BUILT_IN, Toolbox
 
 log = structlog.get_logger(source=__name__)
 
@@ -56,7 +55,7 @@ log = structlog.get_logger(source=__name__)
 class Engine:
     store: RecordStore
     providers: Providers
-    memory: MemoryStrategy
+    strategies: Strategies
     grounding: Grounding
     memories: Memories
     titles: Titles
@@ -128,7 +127,7 @@ class Engine:
     async def _reply(self, live: LiveRun, answering: Answering, grounds: Grounds) -> None:
         recipe = live.run.recipe
         own = self.toolbox.definitions(own_tools(recipe.server_tools, [t.name for t in recipe.tools]))
-        reply = Reply(self, live, answering, _request(recipe, grounds, own))
+        reply = Reply(self, live, answering, replace(_request(recipe, grounds, own), caller=live.run.author))
         if recipe.agent == BUILT_IN:
             await reply.by_itself()
             return
@@ -147,6 +146,7 @@ class Engine:
             model=answering.model,
             failure=failure_of(error) if error else None,
             finish=answering.finish.reason,
+            tried=answering.tried,
             position=live.log.ahead(),
         )
         last_call = answering.unlogged

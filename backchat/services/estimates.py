@@ -30,7 +30,7 @@ def tokens_asked(request: ModelRequest) -> int:
 
     What was put into the prompt as citations counts. It is rounded once, for the whole request.
     """
-    characters = len(request.system) + sum([len(c.text) for c in request.citations])
+    characters = len(request.system) + len(request.summary) + sum([len(c.text) for c in request.citations])
     return tokens_of(characters + sum([_length(p) for m in request.messages for p in m.parts]))
 
 

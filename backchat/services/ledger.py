@@ -266,11 +266,12 @@ class Ledger:
                 self._unknown.add((provider, model))
                 log.warning("usage.price_unknown", provider=provider, model=model)
             return None
-        cached = row.get("cached_price")
+        cached, written = row.get("cached_price"), row.get("cache_write_price")
         return Price(
             input=_amount(row.get("price")),
             output=_amount(row.get("output_price")),
             cached=_amount(cached) if cached is not None else None,
+            cache_write=_amount(written) if written is not None else None,
             minute=_amount(row.get("minute_price")),
         )
 

@@ -41,6 +41,8 @@ def _part(part: Part) -> str:
     match part:
         case Text(text):
             return _closed(text)
+        case Reasoning(""):
+            return ""
         case Reasoning(text):
             # Its own end of the details would show the rest of it as what was said.
             inside = _closed(_DETAILS.sub("&lt;", text))

@@ -15,7 +15,7 @@ _SERVICES = {"google": "gemini", "claude": "anthropic"}
 _VENDORS = {"google": "gemini", "mistralai": "mistral", "x-ai": "xai", "moonshotai": "moonshot", "z-ai": "zai"}
 _RESELLERS = frozenset({"openrouter"})
 """Services whose model names begin with the vendor, and whose list prices are the vendor's."""
-_PRICES = frozenset({"price", "cached_price", "image_price", "output_price", "minute_price"})
+_PRICES = frozenset({"price", "cached_price", "cache_write_price", "image_price", "output_price", "minute_price"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from backchat.domain.message import Message, Role
+from backchat.ports.memory import Summary
 from backchat.ports.storage import Query, Range, Record, RecordStore
 from backchat.services.stored import MESSAGE, message_of
 
@@ -29,10 +30,17 @@ class Excerpt:
 
 
 class Path:
-    """The active path of one conversation: what a memory strategy may see of the past."""
+    """The active path of one conversation: what a memory strategy may see of the past.
 
-    def __init__(self, store: RecordStore, conversation: str, leaf: str | None) -> None:
-        self._store, self._conversation, self._leaf = store, conversation, leaf
+    ``strategy`` is the name of the one that looks.
+    """
+
+    def __init__(self, store: RecordStore, conversation: str, leaf: str | None, strategy: str = "default") -> None:
+        self._store, self._conversation, self._leaf, self._strategy = store, conversation, leaf, strategy
+
+    async def summary(self) -> Summary | None:
+        """The summary that reaches furthest of those that the strategy made of messages on the path."""
+        return None
 
     async def latest(self, limit: int) -> Sequence[Message]:
         """The newest ``limit`` messages of the path, oldest first."""

@@ -132,15 +132,17 @@ def message_dict(m: Message) -> dict[str, Any]:
 
 
 def usage_dict(u: Usage) -> dict[str, int]:
-    return {
+    told = {
         "input_tokens": u.input_tokens,
         "output_tokens": u.output_tokens,
         "cached_tokens": u.cached_tokens,
         "reasoning_tokens": u.reasoning_tokens,
     }
+    return told | {"cache_write_tokens": u.cache_write_tokens} if u.cache_write_tokens else told
 
 
 def part_dict(part: Part) -> dict[str, Any]:
+    """Without seals: a service refuses what is not its own, and nobody could tell on the way back."""
     match part:
         case Text(text):
             return {"type": "text", "text": text}

@@ -7,13 +7,19 @@ from dataclasses import replace
 from itertools import islice, takewhile
 
 from backchat.domain.message import File, Foreign, Image, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
-from backchat.ports.providers import Abilities, ImageData, PromptMessage, PromptPart
+from backchat.ports.providers import Abilities, FileData, ImageData, PromptMessage, PromptPart
 from backchat.ports.storage import RecordStore
+from backchat.services import blobs
+from backchat.services.document_records import DOCUMENT, document_of
 from backchat.services.files import file_bytes
+
+MOST_FILES = 20 << 20
+"""Bytes of documents that a model is shown as they are; services take some 30 MB in a request, as base64."""
 
 
 async def prompt_messages(store: RecordStore, messages: Sequence[Message], abilities: Abilities) -> list[PromptMessage]:
-    """Messages with the bytes of their images; for a model without vision, a line of text in place of each image.
+    """Messages with the bytes of their images; for a model without vision, a line of text in place of each image. So
+    there is in place of each document, unless the model reads such ones itself: then its bytes, of the newest ones.
 
     Left out is what services refuse: messages of nothing but reasoning, as a cancelled reply may be, or of nothing at
     all; tool calls that the messages right after theirs do not answer, results of no call in the message right before
@@ -22,6 +28,7 @@ async def prompt_messages(store: RecordStore, messages: Sequence[Message], abili
     """
     wanted = [p.file for m in messages for p in m.parts if type(p) is Image] if abilities.vision else []
     data = await file_bytes(store, wanted) if wanted else {}
+    documents = await _documents(store, messages, abilities.files) if abilities.files else {}
 
     def part(p: Part, role: Role, asked: set[str], answered: Set[str]) -> PromptPart | None:
         if isinstance(p, Foreign) or (isinstance(p, ToolCall) and p.id not in answered):
@@ -31,7 +38,7 @@ async def prompt_messages(store: RecordStore, messages: Sequence[Message], abili
                 return None
             asked.discard(p.call)
         if isinstance(p, File):
-            return Text(f"\n[file: {p.name}]")
+            return documents.get(p.document) or Text(f"\n[file: {p.name}]")
         if not isinstance(p, Image):
             return p
         if p.file in data:
@@ -58,6 +65,23 @@ def without_images(messages: Sequence[PromptMessage]) -> list[PromptMessage]:
         replace(m, parts=tuple([_described(p.mime) if isinstance(p, ImageData) else p for p in m.parts]))
         for m in messages
     ]
+
+
+async def _documents(store: RecordStore, messages: Sequence[Message], readable: Set[str]) -> dict[str, FileData]:
+    """Those of the messages' documents that a model reads itself, by id, as far as they are not too large together."""
+    found: dict[str, FileData] = {}
+    left = MOST_FILES
+    newest = dict.fromkeys([p.document for m in reversed(messages) for p in m.parts if type(p) is File])
+    for id in newest:
+        record = await store.get(DOCUMENT.name, id)
+        if record is None:
+            continue
+        document = document_of(record)
+        if document.mime in readable and document.size <= left:
+            data = await blobs.read(store, document.owner, document.sha256)
+            found[id] = FileData(document.filename, document.mime, data)
+            left -= document.size
+    return found
 
 
 def _described(mime: str) -> Text:

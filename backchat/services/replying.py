@@ -12,9 +12,8 @@ from typing import Protocol
 import structlog
 
 from backchat.domain.message import ToolCall, ToolResult
-from backchat.domain.run import ReasoningDelta, TextDelta, ToolCalled, ToolReturned
+from backchat.domain.run import ReasoningDelta, ReasoningSealed, StatusNote, TextDelta, ToolCalled, ToolReturned
 from backchat.errors import NotConfigured, ProviderError, ProviderRejected
-from backchat.ports.memory import MemoryStrategy
 from backchat.ports.metrics import Meter
 from backchat.ports.providers import Abilities, Finish, ModelRequest, PromptMessage, ProviderEvent, UsageReport
 from backchat.ports.storage import RecordStore
@@ -24,10 +23,10 @@ from backchat.services.corrections import MOST, correction, told_apart, unfit
 from backchat.services.estimates import costs_nothing, tokens_asked
 from backchat.services.ledger import Ledger
 from backchat.services.live_runs import LiveRun
-from backchat.services.paths import Path
 from backchat.services.prompts import prompt_messages
 from backchat.services.providers import Configured, Providers
 from backchat.services.runs import RunTimes
+from backchat.services.strategies import Strategies
 from backchat.services.toolbox import Toolbox
 
 log = structlog.get_logger(source=__name__)
@@ -44,7 +43,7 @@ class Means(Protocol):
     @property
     def providers(self) -> Providers: ...
     @property
-    def memory(self) -> MemoryStrategy: ...
+    def strategies(self) -> Strategies: ...
     @property
     def ledger(self) -> Ledger: ...
     @property
@@ -156,6 +155,9 @@ class Reply:
     def _heard(self, event: ProviderEvent) -> bool:
         """Take an event in; whether it is to be shown now."""
         answering = self._answering
+        if type(event) is StatusNote:  # nothing of the answer: another provider may still be asked
+            self._live.log.add(event)
+            return True
         answering.came = True
         if type(event) is UsageReport:
             answering.reported = event.usage
@@ -163,7 +165,7 @@ class Reply:
         if not answering.begun:
             answering.begun = True
             self._means.meter.first_token(answering.provider, perf_counter() - answering.started)
-        if type(event) is TextDelta or type(event) is ReasoningDelta:
+        if type(event) is TextDelta or type(event) is ReasoningDelta or type(event) is ReasoningSealed:
             answering.said.add(event)
             self._live.log.add(event)
             return True
@@ -203,6 +205,8 @@ class Reply:
         if self._answering.begun or len(self._candidates) == 1:
             return False
         failed = self._candidates.pop(0)
+        self._answering.tried.append({"provider": failed.name, "code": error.code})
+        self._live.log.add(StatusNote(f"{failed.name} does not answer; asking {self.asked.name}"))
         log.warning("run.fallback", run=self._live.run.id, provider=failed.name, code=error.code)
         return True
 
@@ -224,8 +228,9 @@ class Reply:
     async def past(self, abilities: Abilities) -> Sequence[PromptMessage]:
         """The stored messages that the memory strategy shows."""
         means, run = self._means, self._live.run
-        past = await means.memory.select(Path(means.store, run.conversation, run.parent))
-        return await prompt_messages(means.store, past, abilities)
+        shown = await means.strategies.shown(means.store, run)
+        self._request = replace(self._request, summary=shown.summary)
+        return await prompt_messages(means.store, shown.messages, abilities)
 
     @property
     def asked(self) -> Configured:

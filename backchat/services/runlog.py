@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backchat.domain.memory import Recalled
-from backchat.domain.message import ToolCall, ToolResult
+from backchat.domain.message import Seal, ToolCall, ToolResult
 from backchat.domain.run import (
     CallEnded,
     Failure,
     MemoriesRecalled,
     PassagesFound,
     ReasoningDelta,
+    ReasoningSealed,
     Run,
     RunEnded,
     RunEvent,
@@ -83,8 +84,10 @@ def _doc(event: RunEvent) -> dict[str, Any]:
             return {"r": text}
         case StatusNote(text):
             return {"s": text}
-        case ToolCalled(ToolCall(id, name, arguments)):
-            return {"call": [id, name, arguments]}
+        case ReasoningSealed(seal):
+            return {"seal": [seal.maker, seal.data]}
+        case ToolCalled(ToolCall(id, name, arguments, seal)):
+            return {"call": [id, name, arguments, *([seal.maker, seal.data] if seal is not None else ())]}
         case MemoriesRecalled(memories):
             return {"recalled": [[m.id, m.content, m.score] for m in memories]}
         case PassagesFound(files):
@@ -112,7 +115,10 @@ def _event(doc: Mapping[str, Any]) -> RunEvent:
     if "s" in doc:
         return StatusNote(doc["s"])
     if "call" in doc:
-        return ToolCalled(ToolCall(*doc["call"]))
+        id, name, arguments, *seal = doc["call"]
+        return ToolCalled(ToolCall(id, name, arguments, Seal(*seal) if seal else None))
+    if "seal" in doc:
+        return ReasoningSealed(Seal(*doc["seal"]))
     if "recalled" in doc:
         return MemoriesRecalled(tuple([Recalled(*m) for m in doc["recalled"]]))
     if "files" in doc:

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from backchat.domain.message import Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from backchat.domain.message import Part, Reasoning, Seal, Text, ToolCall, ToolResult, Usage
 from backchat.domain.pieces import Pieces
-from backchat.domain.run import CallEnded, ReasoningDelta, RunEvent, TextDelta, ToolCalled, ToolReturned
+from backchat.domain.run import (
+    CallEnded,
+    ReasoningDelta,
+    ReasoningSealed,
+    RunEvent,
+    TextDelta,
+    ToolCalled,
+    ToolReturned,
+)
 from backchat.ports.providers import PromptMessage
 
 
@@ -15,10 +23,12 @@ from backchat.ports.providers import PromptMessage
 class Step:
     """One call of the model: what it said, which tools it called, and what the server's tools answered by call id.
 
+    Thinking that was sealed is in ``sealed``, piece by piece; ``reasoning`` is what came after.
     ``ended`` is None while it says it, and in what another process left behind.
     """
 
     text: Pieces = field(default_factory=Pieces)
+    sealed: list[Reasoning] = field(default_factory=list)
     reasoning: Pieces = field(default_factory=Pieces)
     calls: list[ToolCall] = field(default_factory=list)
     answers: dict[str, str] = field(default_factory=dict)
@@ -26,7 +36,20 @@ class Step:
 
     @property
     def characters(self) -> int:
-        return self.text.length + self.reasoning.length + sum([len(c.arguments) for c in self.calls])
+        thought = self.reasoning.length + sum([len(r.text) for r in self.sealed])
+        return self.text.length + thought + sum([len(c.arguments) for c in self.calls])
+
+    def seal(self, seal: Seal) -> None:
+        self.sealed.append(Reasoning(str(self.reasoning), seal))
+        self.reasoning = Pieces()
+
+    def _words(self) -> list[Reasoning | Text]:
+        words: list[Reasoning | Text] = [*self.sealed]
+        if reasoning := str(self.reasoning):
+            words.append(Reasoning(reasoning))
+        if text := str(self.text):
+            words.append(Text(text))
+        return words
 
     @property
     def results(self) -> list[ToolResult]:
@@ -35,22 +58,15 @@ class Step:
 
     def parts(self) -> tuple[Part, ...]:
         """Empty if it has said nothing."""
-        parts: list[Part] = []
-        if reasoning := str(self.reasoning):
-            parts.append(Reasoning(reasoning))
-        if text := str(self.text):
-            parts.append(Text(text))
-        return (*parts, *self.calls)
+        return (*self._words(), *self.calls)
 
     def prompt(self) -> list[PromptMessage]:
         """The step as the model is shown it when it goes on, with the calls that were answered."""
-        parts: list[Reasoning | Text | ToolCall] = []
-        if reasoning := str(self.reasoning):
-            parts.append(Reasoning(reasoning))
-        if text := str(self.text):
-            parts.append(Text(text))
-        parts += [c for c in self.calls if c.id in self.answers]
-        return [PromptMessage("assistant", tuple(parts)), *[PromptMessage("tool", (r,)) for r in self.results]]
+        calls = [c for c in self.calls if c.id in self.answers]
+        return [
+            PromptMessage("assistant", (*self._words(), *calls)),
+            *[PromptMessage("tool", (r,)) for r in self.results],
+        ]
 
 
 @dataclass(slots=True)
@@ -64,6 +80,8 @@ class Said:
             self._open().text.add(event.text)
         elif type(event) is ReasoningDelta:
             self._open().reasoning.add(event.text)
+        elif type(event) is ReasoningSealed:
+            self._open().seal(event.seal)
         elif type(event) is ToolCalled:
             self._open().calls.append(event.call)
         elif type(event) is CallEnded:

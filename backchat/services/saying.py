@@ -15,9 +15,7 @@ from backchat.domain.settings import PLAIN_SAMPLING, ModelSettings, Sampling
 from backchat.errors import InvalidInput, NotConfigured, NoVision
 from backchat.ports.providers import ImageData
 from backchat.services.providers import Configured, Providers
-
-BUILT_IN = "none"
-"""The agent that is the server's own loop."""
+from backchat.services.toolbox import BUILT_IN, Toolbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,8 @@ class Say:
     system        instructions instead of the assistant's; None: the assistant's, if the conversation has one
     sampling      how the model chooses its words
     agent         who makes the reply, with the server's tools: ``none`` is the server's own loop
+    web           with the server's tools that look things up in the web, if it has any
+    strategy      name of the memory strategy; None: the assistant's, else the server's default
     manner        instructions on top of those
     tools         function tools in their wire form instead of the assistant's; None: the assistant's
     takes_tools   the caller runs the tools that the model calls; without that it is offered none
@@ -60,6 +60,8 @@ class Say:
     manner: str = ""
     sampling: Sampling | None = None
     agent: str | None = None
+    web: bool = False
+    strategy: str | None = None
     tools: Sequence[Mapping[str, Any]] | None = None
     takes_tools: bool = False
     reasoning: Effort | None = None
@@ -88,6 +90,7 @@ def settled(providers: Providers, say: Say, settings: ModelSettings) -> Say:
         system=settings.system or None if say.system is None else say.system,
         sampling=settings.sampling if say.sampling is None else say.sampling,
         agent=settings.agent if say.agent is None else say.agent,
+        strategy=settings.memory if say.strategy is None else say.strategy,
     )
 
 
@@ -127,11 +130,11 @@ def _by_agent(say: Say) -> bool:
     return say.agent not in (None, BUILT_IN)
 
 
-def recipe(say: Say, asked: Sequence[Configured], assistant: Assistant | None, server_tools: Sequence[str]) -> Recipe:
+def recipe(say: Say, asked: Sequence[Configured], assistant: Assistant | None, toolbox: Toolbox) -> Recipe:
     """What the reply is asked with, of what is said as ``settled``.
 
     Left out are an assistant's tools for a model that cannot call any, or where an agent answers; and the server's for
-    such a model, and where no agent was chosen.
+    such a model.
     """
     system = say.system if say.system is not None else (assistant.system if assistant else None)
     tools = say.tools if say.tools is not None else (assistant.tools if assistant else ())
@@ -148,5 +151,6 @@ def recipe(say: Say, asked: Sequence[Configured], assistant: Assistant | None, s
         cite=say.cite,
         sampling=say.sampling or PLAIN_SAMPLING,
         agent=say.agent or BUILT_IN,
-        server_tools=tuple(server_tools) if say.agent is not None and able else (),
+        server_tools=tuple(toolbox.names(agent=say.agent, web=say.web)) if able else (),
+        strategy=say.strategy or (assistant.memory if assistant else None),
     )

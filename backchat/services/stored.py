@@ -12,7 +12,19 @@ from typing import Any
 from uuid import uuid4
 
 from backchat.domain.conversation import Conversation
-from backchat.domain.message import File, Foreign, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from backchat.domain.message import (
+    File,
+    Foreign,
+    Image,
+    Message,
+    Part,
+    Reasoning,
+    Seal,
+    Text,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 from backchat.domain.rights import Permission
 from backchat.domain.settings import ModelSettings, Sampling
 from backchat.domain.times import moment, stamp
@@ -224,16 +236,17 @@ def message_of(record: Record) -> Message:
 
 
 def usage_doc(u: Usage) -> dict[str, int]:
-    return {
+    doc = {
         "input": u.input_tokens,
         "output": u.output_tokens,
         "cached": u.cached_tokens,
         "reasoning": u.reasoning_tokens,
     }
+    return doc | {"written": u.cache_write_tokens} if u.cache_write_tokens else doc
 
 
 def usage_of(d: Mapping[str, int]) -> Usage:
-    return Usage(d["input"], d["output"], d["cached"], d["reasoning"])
+    return Usage(d["input"], d["output"], d["cached"], d["reasoning"], d.get("written", 0))
 
 
 def part_doc(part: Part) -> dict[str, Any]:
@@ -244,14 +257,22 @@ def part_doc(part: Part) -> dict[str, Any]:
             return {"type": "image", "file": file, "mime": mime}
         case File(document, name):
             return {"type": "file", "document": document, "name": name}
-        case ToolCall(id, name, arguments):
-            return {"type": "tool_call", "id": id, "name": name, "arguments": arguments}
+        case ToolCall(id, name, arguments, seal):
+            return {"type": "tool_call", "id": id, "name": name, "arguments": arguments} | _seal_doc(seal)
         case ToolResult(call, content):
             return {"type": "tool_result", "call": call, "content": content}
-        case Reasoning(text):
-            return {"type": "reasoning", "text": text}
+        case Reasoning(text, seal):
+            return {"type": "reasoning", "text": text} | _seal_doc(seal)
         case Foreign(data):
             return {"type": "foreign", "data": data}
+
+
+def _seal_doc(seal: Seal | None) -> dict[str, Any]:
+    return {"seal": [seal.maker, seal.data]} if seal is not None else {}
+
+
+def _seal_of(d: Mapping[str, Any]) -> Seal | None:
+    return Seal(*d["seal"]) if "seal" in d else None
 
 
 def part_of(d: Mapping[str, Any]) -> Part:
@@ -264,11 +285,11 @@ def part_of(d: Mapping[str, Any]) -> Part:
         case "file":
             return File(d["document"], d["name"])
         case "tool_call":
-            return ToolCall(d["id"], d["name"], d["arguments"])
+            return ToolCall(d["id"], d["name"], d["arguments"], _seal_of(d))
         case "tool_result":
             return ToolResult(d["call"], d["content"])
         case "reasoning":
-            return Reasoning(d["text"])
+            return Reasoning(d["text"], _seal_of(d))
         case "foreign":
             return Foreign(d["data"])
     raise ValueError(f"unknown part type {d['type']!r}")

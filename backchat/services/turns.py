@@ -220,7 +220,7 @@ class Turns:
         say, asked = self._openings.asked(who, say, conversation)
         assistant = await self._openings.assistant(conversation)
         message, more = self._message(who, say, conversation, now)
-        run = self._run(who, conversation, message, now, recipe(say, asked, assistant, self._engine.toolbox.names))
+        run = self._run(who, conversation, message, now, recipe(say, asked, assistant, self._engine.toolbox))
         run = replace(run, model=say.model or asked[0].provider.model, options=say.options)
         grown = replace(heard(conversation, message, self._retention), active_run=run.id)
         changes += more
@@ -237,7 +237,7 @@ class Turns:
         message = await last_said(self._store, conversation)
         if message is None:
             raise InvalidInput("the user has said nothing here that could be answered again")
-        run = self._run(who, conversation, message, now, recipe(say, asked, assistant, self._engine.toolbox.names))
+        run = self._run(who, conversation, message, now, recipe(say, asked, assistant, self._engine.toolbox))
         run = replace(run, model=say.model or asked[0].provider.model, again=conversation.leaf)
         kept = self._retention.deadline(conversation.temporary, now)
         grown = replace(conversation, updated_at=now, active_run=run.id, expires_at=kept)

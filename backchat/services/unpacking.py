@@ -227,7 +227,11 @@ def _text(value: object, where: str) -> str:
 
 def _usage(u: Fields) -> Usage:
     return Usage(
-        u.count("input_tokens"), u.count("output_tokens"), u.count("cached_tokens"), u.count("reasoning_tokens")
+        u.count("input_tokens"),
+        u.count("output_tokens"),
+        u.count("cached_tokens"),
+        u.count("reasoning_tokens"),
+        u.count("cache_write_tokens") if "cache_write_tokens" in u.value else 0,
     )
 
 

@@ -211,7 +211,7 @@ class Workers:
                 last = seq
                 if type(event) is MemoriesRecalled:
                     grounds.append(event)
-        cut = await cut_off(self.store, self.engine.memory, run, said, grounds)
+        cut = await cut_off(self.store, self.engine.strategies, run, said, grounds)
         booked: list[Put] = []
         if cut is not None:
             said.add(cut)

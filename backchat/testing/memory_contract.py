@@ -9,21 +9,24 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from backchat.domain.message import Message, Part, Role, Text, ToolCall, ToolResult
-from backchat.ports.memory import MemoryStrategy
+from backchat.ports.memory import MemoryStrategy, Summary
 
 _BEGINNING = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 class ListHistory:
-    """A History over a list; ``asked`` holds the limits that were asked for."""
+    """A History over a list; ``asked`` holds the limits that were asked for, ``kept`` is the summary there is."""
 
-    def __init__(self, messages: Sequence[Message]) -> None:
-        self.messages = messages
+    def __init__(self, messages: Sequence[Message], kept: Summary | None = None) -> None:
+        self.messages, self.kept = messages, kept
         self.asked: list[int] = []
 
     async def latest(self, limit: int) -> Sequence[Message]:
         self.asked.append(limit)
         return list(self.messages[-limit:]) if limit > 0 else []
+
+    async def summary(self) -> Summary | None:
+        return self.kept
 
 
 def conversation(*said: tuple[Role, Part | str]) -> list[Message]:
@@ -70,12 +73,12 @@ class MemoryContract(ABC):
     @pytest.mark.parametrize("turns", [0, 1, 5, 100])
     async def test_the_newest_message_is_shown_last(self, strategy: MemoryStrategy, turns: int) -> None:
         messages = talk(turns)
-        shown = await strategy.select(ListHistory(messages))
+        shown = (await strategy.select(ListHistory(messages))).messages
         assert shown[-1] == messages[-1]
 
     @pytest.mark.parametrize("turns", [1, 5, 100])
     async def test_what_is_shown_is_in_order_and_once(self, strategy: MemoryStrategy, turns: int) -> None:
-        shown = await strategy.select(ListHistory(talk(turns)))
+        shown = (await strategy.select(ListHistory(talk(turns)))).messages
         seqs = [message.seq for message in shown]
         assert seqs == sorted(set(seqs))
 
@@ -83,7 +86,7 @@ class MemoryContract(ABC):
     async def test_no_result_is_shown_without_its_call(self, strategy: MemoryStrategy, calls: int) -> None:
         messages = with_tools(calls)
         for end in range(1, len(messages) + 1):
-            shown = await strategy.select(ListHistory(messages[:end]))
+            shown = (await strategy.select(ListHistory(messages[:end]))).messages
             called: set[str] = set()
             for part in (part for message in shown for part in message.parts):
                 if isinstance(part, ToolCall):
@@ -93,7 +96,7 @@ class MemoryContract(ABC):
 
     async def test_the_same_history_gives_the_same_answer(self, strategy: MemoryStrategy) -> None:
         messages = talk(30)
-        assert list(await strategy.select(ListHistory(messages))) == list(await strategy.select(ListHistory(messages)))
+        assert await strategy.select(ListHistory(messages)) == await strategy.select(ListHistory(messages))
 
     async def test_an_empty_history_shows_nothing(self, strategy: MemoryStrategy) -> None:
-        assert list(await strategy.select(ListHistory([]))) == []
+        assert list((await strategy.select(ListHistory([]))).messages) == []

@@ -14,6 +14,7 @@ from backchat.domain.run import (
     MemoriesRecalled,
     PassagesFound,
     ReasoningDelta,
+    ReasoningSealed,
     Run,
     RunEnded,
     RunEvent,
@@ -112,7 +113,7 @@ class Frames:
                 data = [{"type": "status", "text": WAITS}]
             case RunEnded():
                 data = [self._end(event)]
-            case MemoriesRecalled() | PassagesFound() | CallEnded():
+            case MemoriesRecalled() | PassagesFound() | CallEnded() | ReasoningSealed():
                 data = []
         return b"".join([frame(d["type"], d, seq) for d in data]) if seq > self._after else b""
 

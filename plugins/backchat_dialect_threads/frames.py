@@ -14,6 +14,7 @@ from backchat.domain.run import (
     MemoriesRecalled,
     PassagesFound,
     ReasoningDelta,
+    ReasoningSealed,
     Run,
     RunEnded,
     RunEvent,
@@ -77,6 +78,8 @@ class Frames:
                 return b""
             case ToolReturned(result):
                 self._calls = [call for call in self._calls if call["id"] != result.call]
+                return b""
+            case ReasoningSealed():
                 return b""
             case CallEnded():
                 self._over = True

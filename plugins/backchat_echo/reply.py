@@ -6,7 +6,7 @@ import json
 from itertools import cycle, islice
 
 from backchat.domain.message import Text, ToolCall, ToolResult
-from backchat.ports.providers import ImageData, ModelRequest, PromptMessage
+from backchat.ports.providers import FileData, ImageData, ModelRequest, PromptMessage
 
 SILENCE = "(no text)"
 
@@ -48,7 +48,7 @@ def prompt_words(request: ModelRequest) -> int:
                 texts.append(f"{part.name} {part.arguments}")
             elif isinstance(part, ToolResult):
                 texts.append(part.content)
-            elif not isinstance(part, ImageData):
+            elif not isinstance(part, ImageData | FileData):
                 texts.append(part.text)
     return sum(len(text.split()) for text in texts)
 

@@ -13,8 +13,8 @@ from backchat.domain.message import ToolCall, Usage
 from backchat.domain.run import ReasoningDelta, TextDelta
 from backchat.errors import ProviderError
 from backchat.ports.providers import Finish, ProviderEvent, UsageReport
-from backchat_openai.failures import Failures
-from backchat_openai.sse import LIMIT
+from backchat.upstream.failures import Failures
+from backchat.upstream.sse import LIMIT
 
 _REASONS: dict[str, Literal["stop", "length", "tool_calls", "content_filter"]] = {
     "stop": "stop",

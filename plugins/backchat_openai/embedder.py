@@ -14,10 +14,11 @@ from orjson import JSONDecodeError, dumps, loads
 from yarl import URL
 
 from backchat.errors import ProviderError, ProviderRejected
+from backchat.upstream.failures import Failures
+from backchat.upstream.http import post, problem, start_of, whole
 from backchat_openai.chunks import garbled
 from backchat_openai.embedder_settings import KNOWN_DIMENSIONS, EmbedderSettings
-from backchat_openai.failures import Failures
-from backchat_openai.session import open_session, post, problem, start_of, whole
+from backchat_openai.service import open_service
 
 _LONGEST_ANSWER = 256 << 20
 _BYTES_PER_TOKEN = 2
@@ -106,7 +107,7 @@ class OpenAIEmbedder:
 async def open_embedder(settings: EmbedderSettings) -> AsyncIterator[OpenAIEmbedder]:
     import numpy  # noqa: F401 - a missing one is told at the start, and nothing is imported on the loop later
 
-    async with open_session(settings, accept="application/json") as session:
+    async with open_service(settings, accept="application/json") as session:
         yield OpenAIEmbedder(settings, session)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from marshmallow import fields, post_load, validate
 
+from backchat.upstream.options import seconds, service_url
 from backchat.web.fields import Whole
-from backchat_openai.service import ServiceSchema, seconds, service_url
+from backchat_openai.service import OpenAIServiceSchema
 from backchat_openai.settings import OPENAI
 
 # https://platform.openai.com/docs/api-reference/embeddings/create: "any array must be 2048 dimensions or less", "8192
@@ -37,7 +38,7 @@ class EmbedderSettings:
     read_timeout: float = 60
 
 
-class EmbedderSchema(ServiceSchema):
+class EmbedderSchema(OpenAIServiceSchema):
     model = fields.String(
         required=True, validate=validate.Length(min=1), metadata={"description": "The embedding model."}
     )

@@ -11,13 +11,14 @@ from yarl import URL
 
 from backchat.errors import ProviderError
 from backchat.ports.providers import Abilities, ModelRequest, ProviderEvent
+from backchat.upstream.failures import Failures
+from backchat.upstream.http import post, problem, start_of, whole
+from backchat.upstream.sse import Document, EventReader
 from backchat_openai.body import encode
 from backchat_openai.chunks import Answer
-from backchat_openai.failures import Failures
 from backchat_openai.listing import listed_models
-from backchat_openai.session import open_session, post, problem, start_of, whole
+from backchat_openai.service import open_service
 from backchat_openai.settings import Settings
-from backchat_openai.sse import Document, EventReader
 
 _LISTING = 16 << 20
 _LINGER = 0.25
@@ -93,7 +94,7 @@ class OpenAIProvider:
 
 @asynccontextmanager
 async def open_openai(settings: Settings) -> AsyncIterator[OpenAIProvider]:
-    async with open_session(settings, accept="text/event-stream") as session:
+    async with open_service(settings, accept="text/event-stream") as session:
         yield OpenAIProvider(settings, session)
 
 

@@ -3,63 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate
+import aiohttp
+from marshmallow import fields
 
-_OWN_HEADERS = frozenset({"authorization", "content-type", "content-length", "host", "transfer-encoding"})
-
-
-def one_line(value: str) -> None:
-    if not value.isascii() or not value.isprintable():
-        raise ValidationError("Must be one line of printable ASCII.")
+from backchat.upstream.http import open_session
+from backchat.upstream.options import ServiceSchema, one_line
 
 
-def service_url(value: str) -> None:
-    try:
-        url = urlsplit(value)
-        usable = url.scheme in ("http", "https") and url.hostname and (url.port is None or url.port > 0)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValidationError("Must be an http or https URL.")
-    if "@" in url.netloc or url.fragment:
-        raise ValidationError("Must hold neither credentials nor a fragment.")
+class Reached(Protocol):
+    """The settings of a provider, an embedder or a transcriber."""
+
+    @property
+    def api_key(self) -> str | None: ...
+    @property
+    def organization(self) -> str | None: ...
+    @property
+    def project(self) -> str | None: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def connect_timeout(self) -> float: ...
+    @property
+    def read_timeout(self) -> float: ...
 
 
-def no_own_headers(value: Mapping[str, str]) -> None:
-    if taken := _OWN_HEADERS & {name.lower() for name in value}:
-        raise ValidationError(f"Must not set {', '.join(sorted(taken))}.")
-
-
-def seconds(default: float, description: str) -> fields.Float:
-    return fields.Float(
-        load_default=default,
-        validate=validate.Range(min=0, min_inclusive=False),
-        metadata={"description": description},
-    )
-
-
-class ServiceSchema(Schema):
+class OpenAIServiceSchema(ServiceSchema):
     """The options that the provider, the embedder and the transcriber have in common."""
 
-    class Meta:
-        unknown = RAISE
-
-    api_key = fields.String(
-        load_default=None,
-        validate=[validate.Length(min=1), one_line],
-        metadata={"description": "Key of the service. Local servers need none."},
-    )
     organization = fields.String(
         load_default=None, validate=one_line, metadata={"description": "Sent as `OpenAI-Organization`."}
     )
     project = fields.String(load_default=None, validate=one_line, metadata={"description": "Sent as `OpenAI-Project`."})
-    headers = fields.Dict(
-        keys=fields.String(validate=validate.Regexp(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")),
-        values=fields.String(validate=one_line),
-        load_default=dict,
-        validate=no_own_headers,
-        metadata={"description": "More headers for every request. Their values are treated as secrets."},
+
+
+def open_service(settings: Reached, *, accept: str) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
+    """A session with the service's key and the deployer's own headers."""
+    headers = {"Content-Type": "application/json", "Accept": accept}
+    if settings.api_key:
+        headers["Authorization"] = f"Bearer {settings.api_key}"
+    if settings.organization:
+        headers["OpenAI-Organization"] = settings.organization
+    if settings.project:
+        headers["OpenAI-Project"] = settings.project
+    return open_session(
+        {**headers, **settings.headers},
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
     )
-    connect_timeout = seconds(10, "Seconds for a connection to be made, name look-up and TLS included.")

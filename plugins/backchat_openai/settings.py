@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from backchat_openai.service import ServiceSchema, seconds, service_url
+from backchat.upstream.options import seconds, service_url
+from backchat_openai.service import OpenAIServiceSchema
 
 _OWN_KEYS = frozenset({"model", "messages", "stream", "stream_options", "tools"})
 
@@ -57,7 +58,7 @@ def _no_own_keys(value: Mapping[str, Any]) -> None:
         raise ValidationError(f"Must not set {', '.join(sorted(taken))}.")
 
 
-class SettingsSchema(ServiceSchema):
+class SettingsSchema(OpenAIServiceSchema):
     model = fields.String(
         required=True,
         validate=validate.Length(min=1),

@@ -16,9 +16,10 @@ from yarl import URL
 from backchat.domain.languages import LANGUAGES
 from backchat.domain.message import Usage
 from backchat.ports.transcription import Audio, Transcript
+from backchat.upstream.failures import Failures
+from backchat.upstream.http import post, problem, start_of, whole
 from backchat_openai.chunks import garbled
-from backchat_openai.failures import Failures
-from backchat_openai.session import open_session, post, problem, start_of, whole
+from backchat_openai.service import open_service
 from backchat_openai.transcriber_settings import TranscriberSettings
 
 _LONGEST_ANSWER = 64 << 20
@@ -148,7 +149,7 @@ class OpenAITranscriber:
 
 @asynccontextmanager
 async def open_transcriber(settings: TranscriberSettings) -> AsyncIterator[OpenAITranscriber]:
-    async with open_session(settings, accept="application/json") as session:
+    async with open_service(settings, accept="application/json") as session:
         yield OpenAITranscriber(settings, session)
 
 

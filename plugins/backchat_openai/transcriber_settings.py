@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from marshmallow import fields, post_load, validate
 
-from backchat_openai.service import ServiceSchema, seconds, service_url
+from backchat.upstream.options import seconds, service_url
+from backchat_openai.service import OpenAIServiceSchema
 from backchat_openai.settings import GROQ, OPENAI, Preset
 
 ResponseFormat = Literal["json", "verbose_json"]
@@ -40,7 +41,7 @@ def response_format(model: str) -> ResponseFormat:
     return "verbose_json" if "whisper" in model.lower() else "json"
 
 
-class TranscriberSchema(ServiceSchema):
+class TranscriberSchema(OpenAIServiceSchema):
     model = fields.String(validate=validate.Length(min=1), metadata={"description": "The model that listens."})
     base_url = fields.String(
         validate=service_url,

@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import RAISE, Schema, post_load, validate
 
 from backchat.domain.message import File, Foreign, Image, Message, ToolCall, ToolResult
-from backchat.ports.memory import History
+from backchat.ports.memory import Ask, History, Shown, Summary
 from backchat.web.fields import Whole
 
 
@@ -52,10 +52,13 @@ class Window:
         self._size = settings.size
         self._characters = settings.max_characters
 
-    async def select(self, history: History) -> Sequence[Message]:
+    async def select(self, history: History) -> Shown:
         latest = await history.latest(self._size)
         shown = _from_first_other(latest[-self._fitting(latest) :] if latest else latest)
-        return shown or await self._last_exchange(history, latest)
+        return Shown(shown or await self._last_exchange(history, latest))
+
+    async def review(self, history: History, ask: Ask) -> Summary | None:
+        return None
 
     def _fitting(self, messages: Sequence[Message]) -> int:
         """How many of the newest messages fit in the allowed characters; at least one."""

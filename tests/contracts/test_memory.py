@@ -42,9 +42,9 @@ class TestNarrowWindow(TestWindow):
 
 async def test_shows_as_many_messages_as_it_may() -> None:
     messages = talk(30)
-    assert list(await window().select(ListHistory(messages))) == messages[-20:]
-    assert list(await window(size=3).select(ListHistory(messages))) == messages[-3:]
-    assert list(await window(size=100).select(ListHistory(messages))) == messages
+    assert list((await window().select(ListHistory(messages))).messages) == messages[-20:]
+    assert list((await window(size=3).select(ListHistory(messages))).messages) == messages[-3:]
+    assert list((await window(size=100).select(ListHistory(messages))).messages) == messages
 
 
 async def test_reads_no_more_of_the_history_than_it_shows() -> None:
@@ -56,13 +56,13 @@ async def test_reads_no_more_of_the_history_than_it_shows() -> None:
 async def test_older_messages_give_way_to_the_bound_of_characters() -> None:
     messages = conversation(("user", "aaaa"), ("assistant", "bbb"), ("user", "cc"))
     for characters, shown in [(9, 3), (8, 2), (5, 2), (4, 1), (2, 1), (1, 1)]:
-        picked = await window(max_characters=characters).select(ListHistory(messages))
+        picked = (await window(max_characters=characters).select(ListHistory(messages))).messages
         assert list(picked) == messages[-shown:], characters
 
 
 async def test_a_gap_is_never_left() -> None:
     messages = conversation(("user", "short"), ("assistant", "x" * 100), ("user", "cc"))
-    assert list(await window(max_characters=50).select(ListHistory(messages))) == messages[-1:]
+    assert list((await window(max_characters=50).select(ListHistory(messages))).messages) == messages[-1:]
 
 
 async def test_calls_and_results_count_and_images_do_not() -> None:
@@ -72,14 +72,14 @@ async def test_calls_and_results_count_and_images_do_not() -> None:
         ("tool", ToolResult("c", "12345")),
         ("assistant", "67890"),
     )
-    assert list(await window(max_characters=20).select(ListHistory(messages))) == messages
-    assert list(await window(max_characters=19).select(ListHistory(messages))) == messages[-1:]
+    assert list((await window(max_characters=20).select(ListHistory(messages))).messages) == messages
+    assert list((await window(max_characters=19).select(ListHistory(messages))).messages) == messages[-1:]
 
 
 async def test_results_without_their_call_are_left_out() -> None:
     messages = [*with_tools(1), replace(talk(0)[0], seq=4, parts=(Text("thanks"),))]
-    assert list(await window(size=2).select(ListHistory(messages))) == messages[-1:]
-    assert list(await window(size=3).select(ListHistory(messages))) == messages[-3:]
+    assert list((await window(size=2).select(ListHistory(messages))).messages) == messages[-1:]
+    assert list((await window(size=3).select(ListHistory(messages))).messages) == messages[-3:]
 
 
 async def test_reaches_back_to_the_call_when_only_results_would_be_left() -> None:
@@ -88,12 +88,12 @@ async def test_reaches_back_to_the_call_when_only_results_would_be_left() -> Non
         ("assistant", ToolCall("call_0", "search", "{}")),
         *(("tool", ToolResult("call_0", str(n))) for n in range(9)),
     )
-    assert list(await window(size=2).select(ListHistory(parallel))) == parallel[1:]
+    assert list((await window(size=2).select(ListHistory(parallel))).messages) == parallel[1:]
 
 
 async def test_a_result_whose_call_was_deleted_is_still_the_last_message() -> None:
     messages = conversation(("tool", ToolResult("gone", "a")), ("tool", ToolResult("gone", "b")))
-    assert list(await window(size=5).select(ListHistory(messages))) == messages[-1:]
+    assert list((await window(size=5).select(ListHistory(messages))).messages) == messages[-1:]
 
 
 @pytest.mark.parametrize("section", [{"size": 0}, {"size": "many"}, {"max_characters": 0}, {"sise": 3}])

@@ -9,9 +9,6 @@ import aiohttp
 from yarl import URL
 
 from backchat.errors import ProviderError, ProviderTimeout
-from backchat_openai.embedder_settings import EmbedderSettings
-from backchat_openai.settings import Settings
-from backchat_openai.transcriber_settings import TranscriberSettings
 
 _CONNECT_ATTEMPTS = 2
 _ERROR_BODY = 64 * 1024
@@ -20,25 +17,22 @@ _READ_BUFFER = 64 * 1024
 
 @asynccontextmanager
 async def open_session(
-    settings: Settings | EmbedderSettings | TranscriberSettings, *, accept: str
+    headers: Mapping[str, str], *, connect_timeout: float, read_timeout: float
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    headers = {"Content-Type": "application/json", "Accept": accept, "Accept-Encoding": "identity"}
-    if settings.api_key:
-        headers["Authorization"] = f"Bearer {settings.api_key}"
-    if settings.organization:
-        headers["OpenAI-Organization"] = settings.organization
-    if settings.project:
-        headers["OpenAI-Project"] = settings.project
+    """A session of one service, as many requests at a time as are wanted. ``headers`` go with each; times in seconds.
+
+    ``read_timeout`` is for silence: no byte of an answer.
+    """
     timeout = aiohttp.ClientTimeout(
         total=None,
-        connect=settings.connect_timeout,
-        sock_connect=settings.connect_timeout,
-        sock_read=settings.read_timeout,
+        connect=connect_timeout,
+        sock_connect=connect_timeout,
+        sock_read=read_timeout,
     )
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),  # aiohttp's 100 would hold further conversations up
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={**headers, **settings.headers},
+        headers={"Accept-Encoding": "identity", **headers},
         timeout=timeout,
         read_bufsize=_READ_BUFFER,
         trust_env=False,

@@ -15,19 +15,30 @@ from backchat.errors import ProviderCredentials, ProviderError, ProviderRejected
 
 LONGEST_MESSAGE = 300
 _LONGEST_WAIT = 24 * 3600
+CODES: Mapping[str, int] = {
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "invalid_api_key": 401,
+    "server_error": 500,
+}
+"""The HTTP statuses that the names of OpenAI's errors stand for."""
 # What keys and tokens of the usual services look like, also where a service repeats a key with stars in it.
 _KEYLIKE = re.compile(
-    r"(?i)\b(?:sk|gsk|pk|rk|xai|key|hf|nvapi|bsk)[-_][\w*.-]{6,}|\bBearer\s+\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
+    r"(?i)\b(?:sk|gsk|pk|rk|xai|key|hf|nvapi|bsk|tvly)[-_][\w*.-]{6,}|\bAIza[\w-]{10,}|\bBearer\s+\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
     r"|[\w-]*\*{4,}[\w-]*"
 )
 
 
 class Failures:
-    """Makes the errors of one provider. ``secrets`` never appear in one, nor does anything that looks like a key."""
+    """Makes the errors of one provider. ``secrets`` never appear in one, nor does anything that looks like a key.
 
-    __slots__ = ("_secrets",)
+    ``codes`` are the HTTP statuses that the names of the service's errors stand for.
+    """
 
-    def __init__(self, secrets: Iterable[str]) -> None:
+    __slots__ = ("_codes", "_secrets")
+
+    def __init__(self, secrets: Iterable[str], codes: Mapping[str, int] = CODES) -> None:
+        self._codes = codes
         self._secrets = sorted({s for s in secrets if s}, key=len, reverse=True)
 
     def answered(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
@@ -40,7 +51,9 @@ class Failures:
             return self._of(0, error if isinstance(error, str) else "", None)
         codes = (error.get("status"), error.get("code"), error.get("type"))
         message = error.get("message")
-        return self._of(next(filter(None, map(_status, codes)), 0), message if isinstance(message, str) else "", None)
+        return self._of(
+            next(filter(None, map(self._status, codes)), 0), message if isinstance(message, str) else "", None
+        )
 
     def _of(self, status: int, message: str, retry_after: int | None) -> ProviderError:
         reason = self.redacted(message)
@@ -60,6 +73,14 @@ class Failures:
             return ProviderError(f"the model service gave an unexpected answer (status {status})", at_work=False)
         return ProviderError(f"the model service reported an error{reason}")
 
+    def _status(self, code: object) -> int:
+        """The HTTP status that an error's code stands for, 0 if it stands for none."""
+        if isinstance(code, str):
+            if code in self._codes:
+                return self._codes[code]
+            code = int(code) if code.isascii() and code.isdigit() and len(code) == 3 else 0
+        return code if isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600 else 0
+
     def redacted(self, message: str) -> str:
         """One line of at most 300 characters without keys."""
         line = " ".join("".join([c if c.isprintable() else " " for c in message[:4096]]).split())
@@ -67,16 +88,6 @@ class Failures:
             line = line.replace(secret, "[key]")
         line = _KEYLIKE.sub("[key]", line)
         return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "\u2026"
-
-
-def _status(code: object) -> int:
-    """The HTTP status that an error's code stands for, 0 if it stands for none."""
-    if isinstance(code, str):
-        known = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "invalid_api_key": 401, "server_error": 500}
-        if code in known:
-            return known[code]
-        code = int(code) if code.isascii() and code.isdigit() and len(code) == 3 else 0
-    return code if isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600 else 0
 
 
 def _message_in(body: bytes) -> str:

@@ -1,0 +1,1 @@
+"""The provider ``anthropic``: Anthropic's messages API."""

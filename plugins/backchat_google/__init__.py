@@ -1,0 +1,1 @@
+"""The provider ``google``: the Gemini API."""

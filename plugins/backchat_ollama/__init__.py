@@ -1,0 +1,1 @@
+"""The provider ``ollama``: its native chat API."""

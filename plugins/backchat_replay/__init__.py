@@ -1,0 +1,1 @@
+"""The providers ``record`` and ``replay``."""
