@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from marshmallow import Schema, ValidationError, fields
 
-from backchat.config.common import COMMON
 from backchat.config.document import MISSING, Problems, References, at, packaged, parse, read, without
+from backchat.config.entries import COMMON
 from backchat.config.sections import OWN, SECTIONS, Config, Configurable, Selected, options
 from backchat.errors import ConfigError
 from backchat.plugins import Offers, Plugins

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from marshmallow import fields, missing, validate
 
-from backchat.config.common import COMMON, LimitsSchema
+from backchat.config.entries import COMMON, LimitsSchema
 from backchat.config.sections import OWN, SECTIONS, Configurable, options
 from backchat.plugins import GROUP, Plugins
 from backchat.ports.component import SettingsSchema
