@@ -11,7 +11,7 @@ import orjson
 import uuid_utils
 from aiohttp import web
 
-from backchat.config import Config, opened, opened_provider
+from backchat.config import Config, OpenProviders, opened
 from backchat.errors import ConfigError
 from backchat.ports.metrics import Meter
 from backchat.ports.storage import OnCommit, RecordStore
@@ -21,7 +21,7 @@ from backchat.services.container import Services
 from backchat.services.copying_marks import unfinished_business
 from backchat.services.embedders import Embedders
 from backchat.services.kinds import KINDS
-from backchat.services.providers import Configured, Providers
+from backchat.services.providers import Providers
 from backchat.services.runs import RunTimes
 from backchat.services.toolbox import Offered
 from backchat.web.cors import allow_origins
@@ -44,6 +44,8 @@ from backchat.web.openapi import document
 from backchat.web.pages import add_pages
 from backchat.web.requests import requests, sign
 from backchat.web.sse import end_streams
+
+OPEN_PROVIDERS = web.AppKey("backchat.open_providers", OpenProviders)
 
 
 def now() -> datetime:
@@ -74,21 +76,19 @@ async def open_accounts(config: Config) -> AsyncIterator[Accounts]:
 
 
 @asynccontextmanager
-async def open_services(config: Config, meter: Meter, clock: Callable[[], datetime] = now) -> AsyncIterator[Services]:
+async def open_services(
+    config: Config, meter: Meter, providers: Providers, clock: Callable[[], datetime] = now
+) -> AsyncIterator[Services]:
     """The configured components and the services over them, closed in reverse."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(config, meter.committed))
-        configured = {
-            name: Configured(name, selected.name, await stack.enter_async_context(opened_provider(selected)))
-            for name, selected in config.providers.items()
-        }
         embedders = {
             name: await stack.enter_async_context(opened(selected)) for name, selected in config.embedders.items()
         }
         replies = config.replies
         parts = Parts(
             store=store,
-            providers=Providers(configured, config.default_provider, config.fallback),
+            providers=providers,
             memory=await stack.enter_async_context(opened(config.memory)),
             strategies={
                 name: await stack.enter_async_context(opened(selected)) for name, selected in config.strategies.items()
@@ -155,8 +155,10 @@ def build_app(config: Config, clock: Callable[[], datetime] = now) -> web.Applic
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            services = await stack.enter_async_context(open_services(config, metrics, clock))
-            app[SERVICES] = services
+            opened_now = app[OPEN_PROVIDERS] = await stack.enter_async_context(OpenProviders(config, metrics))
+            services = app[SERVICES] = await stack.enter_async_context(
+                open_services(config, metrics, opened_now.providers, clock)
+            )
             app[AUTHENTICATORS] = tuple(
                 [await stack.enter_async_context(opened(selected, services.sessions)) for selected in config.auth]
             )

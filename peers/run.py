@@ -2,9 +2,10 @@
 
     python peers/run.py [arguments for pytest]
 
-Needs Python and a package index, nothing else: LiteLLM's proxy goes into an environment of its own (it pins packages
-that backchat does not), and backchat too, unless this interpreter has it already. Both live in ``.peers`` and are used
-again as long as the requirement stays the same. Everything runs on loopback; no model is called and no key is needed.
+Needs Python and a package index, nothing else. LiteLLM's proxy and llama.cpp's server go into environments of their own
+(the one pins packages that backchat does not), and backchat too, unless this interpreter has it already. All live in
+``.peers`` and are used again as long as the requirements stay the same. Everything runs on loopback; no key is needed,
+and the only model that is asked is one of random weights, made on the spot.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 WORK = ROOT / ".peers"
 LITELLM = "litellm[proxy]==1.106.2"
+LLAMACPP = ("xllamacpp==2026.10.11549", "gguf==0.19.0", "numpy")
 BACKCHAT = f"{ROOT}[test]"
 START = 180
 
@@ -55,38 +57,38 @@ def python_with_backchat() -> str:
 def litellm(key: str) -> Iterator[str]:
     """A LiteLLM proxy; yields its address. Its output goes to ``.peers/litellm.log``."""
     programs = environment("env-litellm", LITELLM)
+    settings = {"LITELLM_MASTER_KEY": key, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_COLOR": "1"}
+    config = HERE / "litellm" / "config.yaml"
+    command = [programs / "litellm", "--config", config, "--telemetry", "False", "--host", "127.0.0.1", "--port"]
+    with running("litellm", command, "/health/liveliness", {"BACKCHAT_PEER_KEY": key, **settings}) as address:
+        yield address
+
+
+@contextmanager
+def llamacpp(key: str) -> Iterator[str]:
+    """llama.cpp's server with a model of noise; yields its address. Its output goes to ``.peers/llamacpp.log``."""
+    programs = environment("env-llamacpp", *LLAMACPP)
+    model = WORK / "noise.gguf"
+    subprocess.run([programs / "python", HERE / "llamacpp" / "model.py", model], check=True)
+    command = [programs / "python", HERE / "llamacpp" / "server.py", model]
+    with running("llamacpp", command, "/health", {"BACKCHAT_PEER_KEY": key}) as address:
+        yield address
+
+
+@contextmanager
+def running(name: str, command: Sequence[str | Path], health: str, settings: Mapping[str, str]) -> Iterator[str]:
+    """A server that is told its port as its last argument; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = {
-        "BACKCHAT_PEER_KEY": key,
-        "LITELLM_MASTER_KEY": key,
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "NO_COLOR": "1",
-    }
-    config = HERE / "litellm" / "config.yaml"
-    log = WORK / "litellm.log"
+    log = WORK / f"{name}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [
-                programs / "litellm",
-                "--config",
-                config,
-                "--telemetry",
-                "False",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(port),
-            ],
-            cwd=WORK,
-            env={**os.environ, **settings},
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            [*command, str(port)], cwd=WORK, env={**os.environ, **settings}, stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            wait_for(f"http://127.0.0.1:{port}/health/liveliness", process, log)
-            yield f"http://127.0.0.1:{port}/v1"
+            wait_for(f"http://127.0.0.1:{port}{health}", process, log)
+            yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             try:
@@ -106,7 +108,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    sys.exit(f"LiteLLM did not start:\n{log.read_text()[-4000:]}")
+    sys.exit(f"{log.stem} did not start:\n{log.read_text()[-4000:]}")
 
 
 def main() -> int:
@@ -114,8 +116,8 @@ def main() -> int:
     (WORK / ".gitignore").write_text("*\n")
     python = python_with_backchat()
     key = f"sk-peer-{secrets.token_hex(16)}"
-    with litellm(key) as address:
-        settings = {"BACKCHAT_PEER_LITELLM": address, "BACKCHAT_PEER_KEY": key}
+    with litellm(key) as proxy, llamacpp(key) as local:
+        settings = {"BACKCHAT_PEER_LITELLM": proxy, "BACKCHAT_PEER_LLAMACPP": local, "BACKCHAT_PEER_KEY": key}
         command = [python, "-m", "pytest", str(HERE), *sys.argv[1:]]
         return subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, check=False).returncode
 

@@ -27,7 +27,7 @@ SEA = "The sea is wide; l'océan est profond \U0001f30a."
 
 @asynccontextmanager
 async def opened(model: str = "talker", **section: Any) -> AsyncIterator[OpenAIProvider]:
-    loaded = SettingsSchema(OPENAI).load({"model": model, "base_url": ADDRESS, "api_key": KEY, **section})
+    loaded = SettingsSchema(OPENAI).load({"model": model, "base_url": f"{ADDRESS}/v1", "api_key": KEY, **section})
     async with open_openai(loaded) as provider:
         yield provider
 
@@ -125,7 +125,7 @@ async def test_an_error_in_mid_stream_keeps_what_was_said() -> None:
 @pytest.mark.parametrize(("fault", "kind"), [("cut", ProviderError), ("stall", ProviderTimeout)])
 @pytest.mark.parametrize("after", [None, 0, 700, 1001, 1402])
 async def test_a_faulty_link_keeps_what_was_said(fault: Any, kind: type[ProviderError], after: int | None) -> None:
-    async with faulty_link(ADDRESS, after=after, fault=fault) as url:
+    async with faulty_link(f"{ADDRESS}/v1", after=after, fault=fault) as url:
         kept, error = await failure("long-talker", base_url=url, read_timeout=1)
     assert type(error) is kind
     assert bool(kept) == bool(after)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from backchat.testing.guards import blockbuster, no_leaked_tasks
 from backchat.web.logs import set_up_logs
 from one_mongod import OneMongod, missing, mongo_url
 from sharded_watch import sharded
+from sizes import SOAK
 
 __all__ = ["blockbuster", "no_leaked_tasks", "sharded"]
 pytest.register_assert_rewrite("sdk_cases", "sdk_talk", "sdk_knowledge")
@@ -25,7 +27,8 @@ _MONGOD = pytest.StashKey[OneMongod]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[CHOICES] = (SQLITE, _mongo("mongo", "pymongo"), _mongo("mongo-motor", "motor"))
+    motor = replace(_mongo("mongo-motor", "motor"), kit_only=not SOAK)
+    config.stash[CHOICES] = (SQLITE, _mongo("mongo", "pymongo"), motor)
     if not hasattr(config, "workerinput"):
         config.stash[_MONGOD] = OneMongod()
 

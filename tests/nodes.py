@@ -18,7 +18,7 @@ from backchat.domain.settings import ModelSettings
 from backchat.domain.usage import Credits, UsageRecord
 from backchat.ports.agents import Agent
 from backchat.ports.learning import Learned, Lesson, Unlearned
-from backchat.ports.memory import Ask, History, Shown, Summary
+from backchat.ports.memory import Ask, History, MemoryStrategy, Shown, Summary
 from backchat.ports.storage import Change, Query, RecordStore
 from backchat.ports.tools import Tool
 from backchat.services.assembly import Parts, assemble
@@ -59,6 +59,9 @@ class Quiet:
     def run_started(self) -> None: ...
     def first_token(self, provider: str, seconds: float) -> None: ...
     def committed(self, batches: int) -> None: ...
+    def asked_again(self, provider: str) -> None: ...
+    def waiting(self, provider: str, more: int) -> None: ...
+    def circuit(self, provider: str, is_open: bool) -> None: ...
     def run_ended(self, provider: str, status: str, usage: Usage | None) -> None:
         self.ended.append(status)
 
@@ -102,9 +105,11 @@ class Node:
         *providers: ScriptedProvider,
         titles: Titling | None = None,
         retention: Retention | None = None,
-        tools: Sequence[Tool] = (),
+        tools: Sequence[Tool | Offered] = (),
         agents: Mapping[str, Agent] | None = None,
         credits: Credits | None = None,
+        memory: MemoryStrategy | None = None,
+        strategies: Mapping[str, MemoryStrategy] | None = None,
         **times: Any,
     ) -> None:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
@@ -114,14 +119,15 @@ class Node:
         parts = Parts(
             store=store,
             providers=Providers(names, providers[0].name, [p.name for p in providers[1:]]),
-            memory=Everything(),
+            memory=memory or Everything(),
+            strategies=strategies or {},
             learner=Nothing(),
             meter=self.meter,
             now=self.now,
             new_id=lambda: f"{id(self)}-{next(ids):06d}",
             titles=titles or Titling(),
             retention=retention or Retention(),
-            tools=[Offered(tool) for tool in tools],
+            tools=[tool if isinstance(tool, Offered) else Offered(tool) for tool in tools],
             agents=agents or {},
             credits=credits or Credits(),
             times=RunTimes(**times),

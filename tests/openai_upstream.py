@@ -1,4 +1,4 @@
-"""A local server that speaks OpenAI's chat-completions protocol, for tests: plays scripts, or answers by itself.
+"""A local server that speaks OpenAI's protocols, for tests: plays scripts, or answers by itself.
 
 Every request body is checked against the types that the ``openai`` package publishes, and every chunk it makes up by
 itself is one of that package's; what a script sends is the script's business.
@@ -20,8 +20,15 @@ from openai.types.chat import ChatCompletionChunk
 from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
 from pydantic import TypeAdapter
 
+import openai_responses
+
 _PARAMS: TypeAdapter[Any] = TypeAdapter(CompletionCreateParamsStreaming)
-FOREIGN_FIELDS = {"reasoning"}  # OpenRouter's own
+FOREIGN_FIELDS = {
+    "openrouter": {"reasoning", "provider", "models", "plugins"},
+    "groq": {"reasoning_format", "service_tier"},
+}
+FOREIGN_PARTS = {"openrouter": "reasoning_details", "deepseek": "reasoning_content"}
+"""What services have in a body, and in its messages, beyond the published types; a test says which one it plays."""
 
 
 class Cut:
@@ -48,7 +55,7 @@ class Script:
 class Upstream:
     """``requests`` and ``bodies``: what came; ``scripts``: what to answer next, else the answer of ``by_itself``.
 
-    models  those it lists, when there is no script
+    service  whose fields may be in a body beside OpenAI's;  models  those it lists, when there is no script
     ports  the client's, one for each connection;  open  requests being answered;  left  set when a client leaves early
     """
 
@@ -58,6 +65,7 @@ class Upstream:
     paths: list[str] = field(default_factory=list)
     scripts: list[Script] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    service: str = "openai"
     ports: set[int] = field(default_factory=set)
     models: Sequence[str] = ("m-1", "m-2")
     open: int = 0
@@ -74,9 +82,11 @@ class Upstream:
         self.requests.append(dict(request.headers))
         self.bodies.append(body)
         self.paths.append(request.path_qs)
-        self.problems += misfits(body)
+        responses = request.path.endswith("/responses")
+        self.problems += misfits(body, openai_responses.PARAMS if responses else _PARAMS, self.service)
         self.arrived.set()
-        script = self.scripts.pop(0) if self.scripts else Script(list(by_itself(body)))
+        answered = openai_responses.by_itself if responses else by_itself
+        script = self.scripts.pop(0) if self.scripts else Script(list(answered(body)))
         self.open += 1
         try:
             return await self._play(request, script)
@@ -125,6 +135,7 @@ async def serve() -> AsyncIterator[Upstream]:
     upstream = Upstream()
     app = web.Application(client_max_size=1 << 26)
     app.router.add_post("/v1/chat/completions", upstream.answer)
+    app.router.add_post("/v1/responses", upstream.answer)
     app.router.add_get("/v1/models", upstream.list_models)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
@@ -138,11 +149,13 @@ async def serve() -> AsyncIterator[Upstream]:
         await runner.cleanup()
 
 
-def misfits(body: Mapping[str, Any]) -> list[str]:
+def misfits(body: Mapping[str, Any], params: TypeAdapter[Any], service: str) -> list[str]:
     """How a request body differs from the published types; empty if it does not."""
-    known = {key: value for key, value in body.items() if key not in FOREIGN_FIELDS}
+    known = {key: value for key, value in body.items() if key not in FOREIGN_FIELDS.get(service, ())}
+    if (part := FOREIGN_PARTS.get(service)) and "messages" in known:
+        known["messages"] = [{key: m[key] for key in m if key != part} for m in body["messages"]]
     try:
-        read = _plain(_PARAMS.validate_python(known))
+        read = _plain(params.validate_python(known))
     except ValueError as error:
         return [str(error)]
     # TypedDicts drop keys they do not know, and so these show as a difference.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
+SOAK = bool(os.environ.get("BACKCHAT_SOAK"))
+
 
 def many(everything: int) -> int:
     """So many, or a sixteenth of them."""
-    return everything if os.environ.get("BACKCHAT_SOAK") else everything // 16
+    return everything if SOAK else everything // 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -74,7 +74,7 @@ def desk(*turn: Step, provider: ScriptedProvider | None = None, **credits: Any) 
 async def test_the_text_is_what_was_said_and_the_call_is_booked() -> None:
     here = desk(ReasoningDelta("Hm."), "Blue", " sky", UsageReport(Usage(7, 1)), UsageReport(Usage(9, 4, 3, 2)))
     assert await here.text() == "Blue sky"
-    assert here.provider.requests == [REQUEST]
+    assert here.provider.requests == [replace(REQUEST, caller="ann")]
     (record,) = await here.booked()
     assert (record.payer, record.purpose, record.provider, record.model) == (PAYER, "title", "local", "scripted-1")
     assert (record.usage, record.estimated, record.cost) == (Usage(9, 4, 3, 2), False, Decimal("0.000017"))

@@ -41,7 +41,7 @@ class Embeds:
         raise AssertionError("a list embeds nothing")
 
 
-def listing(*listed: Any, model: str = "m", **abilities: bool) -> ScriptedProvider:
+def listing(*listed: Any, model: str = "m", **abilities: Any) -> ScriptedProvider:
     return ScriptedProvider(model=model, listed=listed, abilities=replace(Abilities(), **abilities))
 
 

@@ -20,12 +20,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from backchat.config import Config, Selected, load_config, opened
+from backchat.config.entries import COMMON, LimitsSchema
 from backchat.config.reference import configuration_page, first_party
 from backchat.config.sections import OWN, SECTIONS, options
 from backchat.errors import ConfigError
 from backchat.hookspecs import hookimpl
 from backchat.plugins import Offers, Plugins
 from backchat.ports.component import Component
+from backchat.ports.providers import ProviderWrapper
 from backchat.web.dialect import Dialect
 
 ROOT = Path(__file__).parent.parent
@@ -640,7 +642,8 @@ async def test_the_body_of_an_opened_component_may_be_cancelled() -> None:
 @pytest.fixture
 def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The shipped configurations where a deployer would put them, with all that they refer to."""
-    for name in ("OPENAI_API_KEY", "GROQ_API_KEY", "OPENROUTER_API_KEY", "BACKCHAT_JWT_SECRET"):
+    services = [f"{name}_API_KEY" for name in ("OPENAI", "GROQ", "OPENROUTER", "ANTHROPIC", "GEMINI")]
+    for name in (*services, "BACKCHAT_JWT_SECRET"):
         monkeypatch.setenv(name, SECRET)
     public = ed25519.Ed25519PrivateKey.generate().public_key()
     (tmp_path / "jwt-public.pem").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
@@ -679,8 +682,10 @@ def sections_of(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
     yield "learner", document["learning"]
     for section in document["embedders"].values():
         yield "embedder", section
+    for section in document["strategies"].values():
+        yield "memory strategy", section
     for section in document["providers"].values():
-        yield "provider", section
+        yield from with_inner("provider", section)
     for section in document["auth"]:
         yield "authenticator", section
     for section in document["dialects"]:
@@ -692,8 +697,20 @@ def sections_of(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
     yield "transcriber", document["transcription"]
 
 
-ALTERNATIVES = {"storage": "storage", "memory": "memory strategy", "transcription": "transcriber"}
-"""Sections that select one component, and what it is a choice of."""
+def with_inner(what: str, section: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Also the one that it wraps, if it does."""
+    yield what, section
+    if "provider" in section:
+        yield from with_inner(what, section["provider"])
+
+
+ALTERNATIVES = {
+    "storage": "storage",
+    "memory": "memory strategy",
+    "tools": "tool",
+    "transcription": "transcriber",
+}
+"""Sections of which more is shown than is in use, and what they are a choice of."""
 
 
 def commented(text: str) -> Iterator[dict[str, Any]]:
@@ -709,7 +726,8 @@ def test_full_shows_everything() -> None:
     document = yaml.safe_load(text)
     shown = [*sections_of(document)]
     for block in commented(text):
-        shown += [(ALTERNATIVES[name], section) for name, section in block.items()]
+        for name, section in block.items():
+            shown += [(ALTERNATIVES[name], one) for one in (section if isinstance(section, list) else [section])]
     plugins = first_party()
     used = {(what, section["use"]) for what, section in shown}
     chosen = [offers for offers in plugins.offers if offers not in (plugins.extractors, plugins.importers)]
@@ -718,12 +736,23 @@ def test_full_shows_everything() -> None:
         for name, offered in offers.items():
             schema = options_of(offers, name)
             given: set[str] = set()
-            for what, section in shown:  # presets of one protocol share a schema, and are shown in full once
-                if what == offers.what and type(schema_of(offers, section["use"])) is type(schema_of(offers, name)):
+            for what, section in shown:  # presets of one protocol are shown in full once
+                if what == offers.what and akin(schema_of(offers, section["use"]), schema_of(offers, name)):
                     given |= section.keys() - {"use"}
-            assert given == set(schema), f"{offers.what} {offered.name}"
+            wraps = {"provider"} if isinstance(offered, ProviderWrapper) else set()
+            assert set(schema) | wraps <= given, f"{offers.what} {offered.name}"
+    for name, entry in COMMON.items():
+        listed = document[name].values() if isinstance(document[name], dict) else document[name]
+        assert set(options(entry)) <= {option for section in listed for option in section}, name
+    limits = [set(section["limits"]) for section in document["providers"].values() if "limits" in section]
+    assert set(options(LimitsSchema())) in limits
     assert document.keys() == dict(SECTIONS).keys()
     assert {name: set(document[name]) for name in OWN} == {name: set(options(section)) for name, section in OWN.items()}
+
+
+def akin(one: Any, other: Any) -> bool:
+    """Whether one of them has the other's options and perhaps more."""
+    return isinstance(one, type(other)) or isinstance(other, type(one))
 
 
 def schema_of(offers: Offers[Any], name: str) -> Any:

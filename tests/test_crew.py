@@ -81,3 +81,30 @@ sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
     assert await work == 0
     assert files() == 4
+
+
+async def test_a_hangup_is_handed_on_and_ends_nobody_who_is_not_ready_for_it(tmp_path: Path) -> None:
+    script = f"""
+import pathlib, signal, sys, time
+here = pathlib.Path({str(tmp_path)!r})
+(here / "started").touch()
+while not (here / "go").exists(): time.sleep(0.01)
+signal.signal(signal.SIGHUP, lambda *_: (here / f"heard{{len(list(here.glob('heard*')))}}").touch())
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+    async def there(name: str) -> None:
+        await asyncio.to_thread(until, (tmp_path / name).exists, name)
+
+    with capture_logs() as lines:
+        work = asyncio.create_task(crew_of(1, script, tmp_path).work())
+        await there("started")
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.to_thread((tmp_path / "go").touch)
+        await there("heard0")
+        os.kill(os.getpid(), signal.SIGHUP)
+        await there("heard1")
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await work == 0
+    assert [line["event"] for line in lines] == ["worker.ready"]

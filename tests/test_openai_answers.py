@@ -59,6 +59,12 @@ def test_pieces_that_come_together_are_one_delta_in_order() -> None:
     ]
 
 
+def test_a_piece_of_nothing_is_none() -> None:
+    reading = Answer(Failures(()))
+    for made in (chunk(role="assistant", content=""), chunk(content=""), chunk(role="assistant", content=None)):
+        assert reading.read([orjson.dumps(made)]) == []
+
+
 def fragment(
     index: int | None, id: str | None = None, name: str | None = None, arguments: Any = None
 ) -> dict[str, Any]:
@@ -127,10 +133,10 @@ def test_a_refusal_is_said_and_marked() -> None:
                 "prompt_tokens": 9,
                 "completion_tokens": 5,
                 "total_tokens": 14,
-                "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 0},
+                "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 3, "audio_tokens": 0},
                 "completion_tokens_details": {"reasoning_tokens": 2},
             },
-            Usage(9, 5, 4, 2),
+            Usage(9, 5, 4, 2, 3),
         ),
         ({"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": None}, Usage(9, 5)),
         ({"prompt_tokens": 9, "completion_tokens": 5, "prompt_cache_hit_tokens": 3}, Usage(9, 5, 3)),

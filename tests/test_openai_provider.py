@@ -28,6 +28,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 
 async def answer(upstream: Upstream, request: ModelRequest, preset: Preset = OPENAI, **section: Any) -> list[Any]:
+    upstream.service = preset.name
     settings = SettingsSchema(preset).load({"model": "m-1", "base_url": upstream.base_url, **section})
     async with open_openai(settings) as provider:
         return await collect(provider, request)
@@ -224,9 +225,11 @@ def test_presets_differ_in_their_defaults_only() -> None:
 
 
 async def test_abilities_and_model_are_as_configured() -> None:
-    section = {"model": "m-1", "vision": False, "tools": False, "reasoning": False}
+    section = {"model": "m-1", "vision": False, "tools": False, "reasoning": False, "json_output": False}
     async with open_openai(SettingsSchema(OPENAI).load(section)) as provider:
-        assert provider.abilities == Abilities(vision=False, tools=False, reasoning=False)
+        assert provider.abilities == Abilities(
+            vision=False, tools=False, reasoning=False, json_output=False, files=frozenset({"application/pdf"})
+        )
         assert provider.model == "m-1"
         assert isinstance(provider, OpenAIProvider)
 

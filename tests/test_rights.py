@@ -19,7 +19,7 @@ from backchat.domain.identity import Identity
 from backchat.domain.message import Message, Text
 from backchat.domain.recipe import Recipe
 from backchat.domain.rights import RIGHTS, Action, Standing
-from backchat.domain.run import Run, RunEnded, TextDelta
+from backchat.domain.run import Decision, Run, RunEnded, TextDelta
 from backchat.domain.workspace import Workspace
 from backchat.errors import Forbidden, InvalidInput, NotFound
 from backchat.ports.storage import Put, Query, Record
@@ -155,9 +155,9 @@ async def everything(pieces: AsyncIterator[Any]) -> None:
         pass
 
 
-async def unasked(s: Services, who: Identity) -> None:
-    with suppress(InvalidInput):  # no run waits for outputs
-        await s.turns.answer(who, "c", None, [])
+async def unasked(asking: Awaitable[object]) -> None:
+    with suppress(InvalidInput):  # no run waits for anything
+        await asking
 
 
 FILE: dict[str, Any] = {"filename": "a.mp3", "mime": "", "data": b"x", "conversation": "c"}
@@ -204,7 +204,9 @@ VERBS: dict[str, tuple[Action, Verb]] = {
     "Turns.say": ("say", lambda s, who: s.turns.say(who, Say(text="x", conversation="c"))),
     "Turns.note": ("say", lambda s, who: s.turns.note(who, Say(text="x", conversation="c"))),
     "Turns.again": ("say", lambda s, who: s.turns.again(who, "c")),
-    "Turns.answer": ("say", unasked),
+    "Turns.waiting": ("say", lambda s, who: unasked(s.turns.waiting(who, "c", None))),
+    "Turns.answer": ("say", lambda s, who: unasked(s.turns.answer(who, "c", None, []))),
+    "Turns.confirm": ("say", lambda s, who: unasked(s.turns.confirm(who, "r", Decision(True)))),
     "WorkspaceConversations.open": ("read", lambda s, who: s.workspace_conversations.open(who, "team", "c")),
     "WorkspaceConversations.messages": (
         "read",

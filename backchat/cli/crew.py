@@ -19,7 +19,7 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from backchat.cli.server import cannot_listen
-from backchat.cli.signals import Stop
+from backchat.cli.signals import Hangup, Stop
 
 log = structlog.get_logger(source="backchat.workers")
 FIRST_PAUSE = 0.1
@@ -72,24 +72,36 @@ class Crew:
     def __init__(self, command: Sequence[str], count: int, metrics: str) -> None:
         self._command, self._count, self._metrics = command, count, metrics
         self._running: set[Process] = set()
+        self._ready: set[Process] = set()
+        self._hangups = 0
         self._came_up = False
         self._code = 0
 
     async def work(self) -> int:
         """Until a signal has ended all of them. The exit code: 0, or that of the process that never came up."""
         self._stop = Stop()
-        forwarder = asyncio.create_task(self._forward())
+        forwarders = [asyncio.create_task(each) for each in (self._forward(), self._hang_up(Hangup()))]
         try:
             await asyncio.gather(*[self._keep() for _ in range(self._count)])
         finally:
-            forwarder.cancel()
+            for forwarder in forwarders:
+                forwarder.cancel()
         return self._code
 
     async def _forward(self) -> None:
         for asked in (self._stop.asked, self._stop.hurried):
             await asked.wait()
             for process in self._running:
-                _terminate(process)
+                _send(process, signal.SIGTERM)
+
+    async def _hang_up(self, hangup: Hangup) -> None:
+        """Hand it on to those that are ready, and to the others once they are: it would end them before."""
+        while True:
+            await hangup.asked.wait()
+            hangup.asked.clear()
+            self._hangups += 1
+            for process in self._ready:
+                _send(process, signal.SIGHUP)
 
     async def _keep(self) -> None:
         """Keep one of them running."""
@@ -111,6 +123,7 @@ class Crew:
 
     async def _one(self) -> int:
         """One process from its start to its end."""
+        heard = self._hangups
         process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=PIPE,
@@ -122,17 +135,21 @@ class Crew:
         self._running.add(process)
         try:
             if self._stop.asked.is_set():
-                _terminate(process)
+                _send(process, signal.SIGTERM)
             assert process.stdout is not None
             if await process.stdout.readline():
                 self._came_up = True
                 log.info("worker.ready", pid=process.pid)
+                self._ready.add(process)
+                if heard != self._hangups:
+                    _send(process, signal.SIGHUP)
             return await process.wait()
         finally:
             self._running.discard(process)
+            self._ready.discard(process)
             await asyncio.to_thread(mark_process_dead, process.pid, self._metrics)
 
 
-def _terminate(process: Process) -> None:
+def _send(process: Process, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)

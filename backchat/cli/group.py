@@ -27,6 +27,7 @@ COMMANDS = {
     "import": "importing",
     "keys": "keys",
     "plugins": "check",
+    "reload": "reload",
     "restore": "backup",
     "serve": "serve",
     "usage": "usage",

@@ -6,8 +6,8 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from importlib.metadata import distribution
-from types import ModuleType
-from typing import Any, get_args, get_type_hints
+from types import ModuleType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import click
 
@@ -23,7 +23,7 @@ from backchat.ports.importing import Importer, Shape, SourceConversation, Source
 from backchat.ports.importing import Unreadable as UnreadableEntry
 from backchat.ports.learning import LearnerBackend
 from backchat.ports.memory import MemoryBackend
-from backchat.ports.providers import ProviderBackend
+from backchat.ports.providers import ProviderBackend, ProviderWrapper
 from backchat.ports.storage import StorageBackend
 from backchat.ports.tools import ToolBackend
 from backchat.ports.transcription import TranscriberBackend
@@ -52,6 +52,7 @@ _NAMES = {
     "LearnerBackend": LearnerBackend,
     "MemoryBackend": MemoryBackend,
     "ProviderBackend": ProviderBackend,
+    "ProviderWrapper": ProviderWrapper,
     "StorageBackend": StorageBackend,
     "ToolBackend": ToolBackend,
     "TranscriberBackend": TranscriberBackend,
@@ -102,7 +103,10 @@ def _hooks() -> Iterator[str]:
             yield _source(rights)
         else:
             (offered,) = get_args(get_type_hints(hook, {**vars(hookspecs), **_NAMES})["return"])
-            yield from _values(*_PLAIN[offered]) if offered in _PLAIN else _port(offered)
+            first, *more = get_args(offered) if get_origin(offered) in (Union, UnionType) else (offered,)
+            yield from _values(*_PLAIN[first]) if first in _PLAIN else _port(first)
+            for other in more:
+                yield _source(other)
         yield from _examples(name, {module: p for module, p in plugins.items() if hasattr(p, name)})
 
 

@@ -54,6 +54,10 @@ def serve(file: Path | None, data: Path, host: str | None, port: int | None, wor
     set_up_logs(config.server.log, config.server.log_level)
     raise_file_limit()
     guard_memory()
+
+    def reread() -> Config:
+        return _listening_on(installation.load(), host, port)
+
     if workers > 1:
         _serve_several(installation, config, workers)
     else:
@@ -63,7 +67,7 @@ def serve(file: Path | None, data: Path, host: str | None, port: int | None, wor
             key = await first_key(services.accounts)
             welcome(app, url_of(config.server.host, port), key, installation, config)
 
-        run(serve_app(app, config, listening))
+        run(serve_app(app, config, listening, reread))
 
 
 def _listening_on(config: Config, host: str | None, port: int | None) -> Config:
@@ -97,11 +101,16 @@ def _serve_several(installation: Installation, config: Config, workers: int) -> 
 @click.option("--port", type=int, required=True)
 def worker(file: Path | None, data: Path, host: str, port: int) -> None:
     """One process of ``serve --workers``: standard output says that it is ready, and it ends with standard input."""
-    config = _listening_on(Installation(file, data).load_usable(), host, port)
+    installation = Installation(file, data)
+    config = _listening_on(installation.load_usable(), host, port)
     set_up_logs(config.server.log, config.server.log_level)
     raise_file_limit()
     guard_memory()
-    run(serve_app(build_app(config), config, _report, share_port=True))
+
+    def reread() -> Config:
+        return _listening_on(installation.load(), host, port)
+
+    run(serve_app(build_app(config), config, _report, reread, share_port=True))
 
 
 async def _report(port: int, services: Services, stop: Stop) -> None:

@@ -13,7 +13,8 @@ import click
 import structlog
 from aiohttp import web
 
-from backchat.cli.signals import Stop
+from backchat.cli.rereading import can_be_asked, reread_when_asked
+from backchat.cli.signals import Hangup, Stop
 from backchat.config import Config
 from backchat.services.container import Services
 from backchat.web.connections import Runner
@@ -48,12 +49,21 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-async def serve(app: web.Application, config: Config, listening: Listening, *, share_port: bool = False) -> None:
+async def serve(
+    app: web.Application,
+    config: Config,
+    listening: Listening,
+    reread: Callable[[], Config],
+    *,
+    share_port: bool = False,
+) -> None:
     """Serve until a signal, then wind down. ``listening`` is called once, with the port, when requests are taken.
+
+    ``reread`` is called in a thread, each time that somebody asks for it: it gives the configuration as it is now.
 
     Raises ConfigError when a part cannot be opened, ClickException when the address cannot be had.
     """
-    stop = Stop()
+    stop, hangup = Stop(), Hangup()
     # A client that leaves cancels nothing (handler_cancellation is off): replies are the server's own.
     runner = Runner(
         app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=CLOSING, max_line_size=LONGEST_LINE
@@ -72,8 +82,14 @@ async def serve(app: web.Application, config: Config, listening: Listening, *, s
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
-        await listening(site.port, app[SERVICES], stop)
-        await stop.asked.wait()
+        await can_be_asked(app)
+        rereading = asyncio.create_task(reread_when_asked(app, hangup.asked, reread))
+        try:
+            await listening(site.port, app[SERVICES], stop)
+            await stop.asked.wait()
+        finally:
+            rereading.cancel()
+            await asyncio.wait((rereading,))
         log.info("server.draining", seconds=config.server.drain)
         await _drain(app, stop, config.server.drain)
     finally:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from backchat.config.load import load_config, load_storage
 from backchat.config.opening import opened, opened_provider
+from backchat.config.renewing import OpenProviders
 from backchat.config.replies import RepliesSettings
 from backchat.config.sections import Config, Selected, ServerSettings
 
 __all__ = [
     "Config",
+    "OpenProviders",
     "RepliesSettings",
     "Selected",
     "ServerSettings",

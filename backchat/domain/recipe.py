@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,3 +43,9 @@ class Recipe:
     agent: str = "none"
     server_tools: tuple[str, ...] = ()
     strategy: str | None = None
+
+    @property
+    def own_tools(self) -> Sequence[str]:
+        """The server's among the tools that are offered: of two with one name, it is the client's."""
+        clients = [tool.name for tool in self.tools]
+        return [name for name in self.server_tools if name not in clients]

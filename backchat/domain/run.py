@@ -93,15 +93,25 @@ class PassagesFound:
 
 
 @dataclass(frozen=True, slots=True)
-class RunPaused:
-    """The tool calls before this event are the client's to run. ``message`` is the id of the stored answer so far.
+class Decision:
+    """What a user says to a call that waits for them. The model is told the ``reason`` why it is not allowed."""
 
-    The log goes on when their outputs are in.
+    allow: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaused:
+    """The tool calls before this event that have no answer are the client's to run, but for those with an id in
+    ``confirm``: they are the server's, and the user's to allow. ``message`` is the id of the stored answer so far.
+
+    The log goes on when all outputs and decisions are in.
     """
 
     message: str
     provider: str
     model: str
+    confirm: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +150,13 @@ class Run:
 
     author    the user who asked for the part that it is in;  workspace  the id of the conversation's: these pay
     input     id of the user's message, and ``seq`` its seq;  answer  the id that the answer has or will have
-    parent    the message that the answer follows: the input, or the last of the tool outputs
+    parent    the message that the answer follows: the input, or the last of the tools' answers
     provider  name of the configured provider that answers (the last one tried, after a fallback)
     recipe    what the reply is asked with;  options  what else its dialect wants to keep with it (mood, ...)
     position  number of the last event of the log when the run last paused; 0 if it never did
     began     number of the last event before the part that it is in, or was in when it ended or paused
+    confirm   ids of the calls of the server's tools that the user is asked about, while it waits
+    decided   what they have said so far, by id;  allowed  calls that are run before the model is asked again
     usage     of all its provider calls together
     worker    id of the server process that works on it
     again     it makes an answer anew: the end of the active path when it began, whose place it takes once it has
@@ -170,6 +182,9 @@ class Run:
     again: str | None = None
     position: int = 0
     began: int = 0
+    confirm: tuple[str, ...] = ()
+    decided: Mapping[str, Decision] = field(default_factory=dict)
+    allowed: tuple[ToolCall, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     usage: Usage | None = None
     failure: Failure | None = None

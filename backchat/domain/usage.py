@@ -11,7 +11,7 @@ from typing import Literal
 
 from backchat.domain.message import Usage
 
-Purpose = Literal["reply", "title", "memory", "description", "translation", "transcription"]
+Purpose = Literal["reply", "title", "memory", "summary", "description", "translation", "transcription"]
 
 _EXACT = Context(prec=400, traps=[Inexact, InvalidOperation])
 """Money is added and multiplied without rounding; what has more digits than this is an error."""

@@ -24,10 +24,14 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a model is shown of the past: messages, oldest first, and what was said before them in short."""
+    """What a model is shown of the past: messages, oldest first, and what was said before them in short.
+
+    ``due``: it is time for a ``review`` once the reply is complete.
+    """
 
     messages: Sequence[Message]
     summary: str = ""
+    due: bool = False
 
 
 class History(Protocol):
@@ -50,10 +54,11 @@ class MemoryStrategy(Protocol):
         ...
 
     async def review(self, history: History, ask: Ask) -> Summary | None:
-        """A new summary, if it is time for one; called in the background after a reply, whose end the history has.
+        """A new summary, if it is still time for one.
 
-        It is kept with the conversation, until a message that it covers is deleted or changed. Raises
-        ``ProviderError``; then it is called again after the next reply.
+        Called in the background after a completed reply that was ``due``, whose end the history has; not if the model
+        that answered does not do what it is told. What it returns is kept with the conversation, until a message that
+        it covers is deleted or changed. Raises ``ProviderError``; then the next ``select`` finds that it is due.
         """
         ...
 

@@ -24,3 +24,15 @@ class Meter(Protocol):
     def committed(self, batches: int) -> None:
         """The store made ``batches`` calls of ``apply`` durable in one commit."""
         ...
+
+    def asked_again(self, provider: str) -> None:
+        """A call that had failed before anything came of it is made again."""
+        ...
+
+    def waiting(self, provider: str, more: int) -> None:
+        """So many calls more, or fewer, wait for their turn with a provider."""
+        ...
+
+    def circuit(self, provider: str, is_open: bool) -> None:
+        """A provider is not asked any more for a while, or is again."""
+        ...

@@ -20,7 +20,9 @@ class Answering:
 
     asks      how often the model was asked, corrections not counted
     begun     something of the answer has come: no other provider is asked any more
-    waits     it ended with calls of the client's tools
+    due       the memory strategy has something to do once the reply is complete
+    waits     it ended with calls of the client's tools, or with calls that the user must allow, whose ids are in
+              ``confirm``
     follows   what the model is shown after the stored messages: its own calls and what came of them
     unlogged  the last call, if it is over and neither in the log nor booked
     tried     the providers that were asked before this one and did not answer, with the codes of what went wrong
@@ -36,7 +38,9 @@ class Answering:
     finish: Finish = _STOP
     asks: int = 0
     begun: bool = False
+    due: bool = False
     waits: bool = False
+    confirm: tuple[str, ...] = ()
     follows: list[PromptMessage] = field(default_factory=list)
     unlogged: CallEnded | None = None
     tried: list[Mapping[str, str]] = field(default_factory=list)

@@ -48,7 +48,9 @@ from backchat.services.retrieval import Retrieval
 from backchat.services.runs import Runs, RunTimes
 from backchat.services.sessions import Sessions
 from backchat.services.shares import Shares
-from backchat.services.strategies import Strategies
+from backchat.services.strategies import DEFAULT, Strategies
+from backchat.services.summaries import TOPIC as SUMMARY_TOPIC
+from backchat.services.summaries import Summaries
 from backchat.services.tags import Tags
 from backchat.services.titles import TOPIC as TITLE_TOPIC
 from backchat.services.titles import Titles
@@ -162,6 +164,8 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
     jobs.handle(TITLE_TOPIC, titles, at_once=4)
     toolbox = Toolbox(parts.tools, parts.times.tool_time)
     strategies = Strategies(parts.memory, parts.strategies)
+    summaries = Summaries(store, strategies, parts.providers, calls, jobs, now)
+    jobs.handle(SUMMARY_TOPIC, summaries, at_once=4)
     engine = Engine(
         store=store,
         providers=parts.providers,
@@ -169,6 +173,7 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
         grounding=Grounding(store, documents, memories),
         memories=memories,
         titles=titles,
+        summaries=summaries,
         jobs=jobs,
         ledger=ledger,
         toolbox=toolbox,
@@ -182,6 +187,7 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
     forks = Forks(store=store, conversations=conversations, retention=parts.retention, now=now, new_id=new_id)
     vault_keys = VaultKeys(store, accounts, now=now, new_id=new_id)
     vault = Vault(store, vault_keys, parts.vault, now=now)
+    workers = Workers(store, runs, jobs, engine, now)
     services = Services(
         access=access,
         accounts=accounts,
@@ -205,6 +211,7 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
         runs=runs,
         sessions=Sessions(store, accounts, parts.sessions, now=now, new_id=new_id),
         shares=Shares(store=store, conversations=conversations, forks=forks, now=now),
+        strategies=(DEFAULT, *parts.strategies),
         tags=Tags(store=store, conversations=conversations, now=now, new_id=new_id),
         titles=titles,
         toolbox=toolbox,
@@ -217,9 +224,10 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
         vault=vault,
         vault_keys=vault_keys,
         windows=Windows(store, now),
+        workers=workers,
         workspace_conversations=WorkspaceConversations(
             store=store, workspaces=workspaces, conversations=conversations, ledger=ledger, now=now, new_id=new_id
         ),
         workspaces=workspaces,
     )
-    return services, Workers(store, runs, jobs, engine, now), jobs, engine
+    return services, workers, jobs, engine

@@ -33,6 +33,7 @@ def assistant_put(a: Assistant) -> Put:
         "embedding_dims": a.embedding_dims,
         "extraction_prompt": a.extraction_prompt,
         "update_prompt": a.update_prompt,
+        "memory": a.memory,
         "metadata": a.metadata,
     }
     return Put("assistant", a.id, doc, a.version)
@@ -55,6 +56,7 @@ def assistant_of(record: Record) -> Assistant:
         embedding_dims=d["embedding_dims"],
         extraction_prompt=d["extraction_prompt"],
         update_prompt=d["update_prompt"],
+        memory=d.get("memory"),
         default=d["main"] is not None,
         metadata=d["metadata"],
         version=record.version,

@@ -23,6 +23,7 @@ from backchat.services.runstate import CANCEL, RUN
 from backchat.services.session_records import SESSION
 from backchat.services.share_records import SHARE
 from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of
+from backchat.services.summary_records import SUMMARY
 from backchat.services.workspace_records import MEMBERSHIP
 
 PAGE = 200
@@ -36,12 +37,14 @@ POLL = 0.1
 
 
 async def belongings(store: RecordStore, conversations: Sequence[str], below: int | None = None) -> list[Change]:
-    """What deletes messages of seqs under ``below``, with their files, runs and logs; None: all, and all links."""
+    """What deletes messages of seqs under ``below``, with their files, runs and logs; None: all, with all links and
+    summaries.
+    """
     where = (("conversation", tuple(conversations)),)
     ranges = (Range("seq", high=below),) if below is not None else ()
     changes: list[Change] = [Purge(kind.name, where, ranges) for kind in (MESSAGE, FILE, FILE_CHUNK, RUN)]
     if below is None:
-        changes += [Purge(kind.name, where) for kind in (SHARE, PUBLIC_LINK)]
+        changes += [Purge(kind.name, where) for kind in (SHARE, PUBLIC_LINK, SUMMARY)]
     runs = await all_found(store, Query(kind=RUN.name, where=where, ranges=ranges, limit=PAGE))
     return [*changes, *[events_purge(run.id) for run in runs]]
 

@@ -57,12 +57,16 @@ async def cut_off(
     memory strategy fails, or takes too long.
     """
     step = said.current
+    if run.allowed:  # they are run before the model is asked
+        return None
     if step is None and said.steps and len(said.steps[-1].answers) < len(said.steps[-1].calls):
         return None
     earlier = [m for s in said.steps if s is not step for m in s.prompt()]
+    past, summary = await _shown(store, strategies, run)
     request = ModelRequest(
-        messages=[*await _shown(store, strategies, run), *earlier],
+        messages=[*past, *earlier],
         system=run.recipe.system,
+        summary=summary,
         citations=[Citation("memory", m.content) for e in recalled for m in e.memories],
     )
     usage = Usage(tokens_asked(request), tokens_of(step.characters) if step is not None else 0)
@@ -70,13 +74,13 @@ async def cut_off(
     return CallEnded(last.provider if last else run.provider, last.model if last else run.model, usage, True)
 
 
-async def _shown(store: RecordStore, strategies: Strategies, run: Run) -> Sequence[PromptMessage]:
-    """The stored messages that the model saw, without images; none if that cannot be told."""
+async def _shown(store: RecordStore, strategies: Strategies, run: Run) -> tuple[Sequence[PromptMessage], str]:
+    """The stored messages that the model saw, without images, and the summary; none if that cannot be told."""
     try:
         async with asyncio.timeout(PATIENCE):
-            past = (await strategies.shown(store, run)).messages
-            seen = [replace(m, parts=tuple([p for p in m.parts if type(p) is not Image])) for m in past]
-            return await prompt_messages(store, seen, _BLIND)
+            shown = await strategies.shown(store, run)
+            seen = [replace(m, parts=tuple([p for p in m.parts if type(p) is not Image])) for m in shown.messages]
+            return await prompt_messages(store, seen, _BLIND), shown.summary
     except Exception:  # a plugin's, as a rule: the end of the run does not wait for it to be mended
         log.exception("run.prompt_not_counted", run=run.id)
-        return []
+        return [], ""

@@ -19,7 +19,7 @@ from backchat.services.finishing import through
 from backchat.services.ledger import Ledger
 from backchat.services.providers import Configured
 
-Wanted = Literal["title", "memory", "description", "translation"]
+Wanted = Literal["title", "memory", "summary", "description", "translation"]
 
 _WORDS: Mapping[Wanted, tuple[str, str]] = {
     "title": ("the model's title did not end", "the model took too long to make a title"),
@@ -27,6 +27,7 @@ _WORDS: Mapping[Wanted, tuple[str, str]] = {
         "the model's answer about what to remember did not end",
         "the model took too long to say what to remember",
     ),
+    "summary": ("the model's summary did not end", "the model took too long to sum the conversation up"),
     "description": (
         "the model's description of the image did not end",
         "the model took too long to describe the image",
@@ -92,6 +93,7 @@ class Calls:
         try:
             await self.store.apply([self.ledger.booked(first)])
             answer.begun = True
+            request = replace(request, caller=payer.user)
             async with asyncio.timeout(limit), aclosing(asked.provider.stream(request)) as events:
                 async for event in events:
                     answer.hear(event)

@@ -29,6 +29,7 @@ PAGE = 1000
 class _Listing:
     """What a provider listed last, and until when that counts; ``task`` while it is being asked."""
 
+    of: Configured
     names: Sequence[str] = ()
     until: datetime | None = None
     task: asyncio.Task[None] | None = None
@@ -76,8 +77,9 @@ class Catalogue:
     """What the configured providers list, with what the packaged table knows of it; and the configured embedders.
 
     A provider is asked at most once in ``keep_seconds``, once at a time, and waited for at most ``patience`` seconds;
-    until its list is there, or if it fails, its configured model stands for it, or the list it gave before. What asks
-    goes on in the background: use the catalogue as an async context manager.
+    until its list is there, or if it fails, its configured model stands for it, or the list it gave before. One that is
+    configured anew begins without a list. What asks goes on in the background: use the catalogue as an async context
+    manager.
     """
 
     def __init__(
@@ -91,7 +93,8 @@ class Catalogue:
     ) -> None:
         self._providers, self._embedders, self._now = providers, embedders, now
         self._keep, self._patience = timedelta(seconds=keep_seconds), patience
-        self._listings = {name: _Listing() for name in providers.configured}
+        self._listings: dict[str, _Listing] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,7 +102,7 @@ class Catalogue:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks = self._tasks()
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         if tasks:
@@ -107,14 +110,15 @@ class Catalogue:
 
     async def models(self) -> Sequence[ModelInfo]:
         """Every model, provider by provider in the order of the configuration, the configured model first."""
-        for name, listing in self._listings.items():
-            self._refresh(self._providers.configured[name], listing)
-        if tasks := self._tasks():
+        listings = self._current()
+        for listing in listings:
+            self._refresh(listing)
+        if tasks := [listing.task for listing in listings if listing.task is not None]:
             await asyncio.wait(tasks, timeout=self._patience)
         table = await asyncio.to_thread(model_table)
         found: list[ModelInfo] = []
-        for name, listing in self._listings.items():
-            found += _models(self._providers.configured[name], listing.names, table)
+        for listing in listings:
+            found += _models(listing.of, listing.names, table)
         return [*found, *self.embedding_models()]
 
     async def browse(self, wanted: ModelFilter) -> tuple[Sequence[ModelInfo], int]:
@@ -164,26 +168,34 @@ class Catalogue:
 
     # ---- what providers list ----------------------------------------------------------------------------------------
 
-    def _tasks(self) -> set[asyncio.Task[None]]:
-        return {listing.task for listing in self._listings.values() if listing.task is not None}
+    def _current(self) -> Sequence[_Listing]:
+        """One for each provider that is configured now."""
+        before = self._listings
+        self._listings = {}
+        for name, configured in self._providers.configured.items():
+            listing = before.get(name)
+            self._listings[name] = listing if listing and listing.of is configured else _Listing(configured)
+        return list(self._listings.values())
 
-    def _refresh(self, configured: Configured, listing: _Listing) -> None:
+    def _refresh(self, listing: _Listing) -> None:
         fresh = listing.until is not None and self._now() < listing.until
         if not fresh and listing.task is None:
-            listing.task = asyncio.create_task(self._ask(configured, listing), name=f"models of {configured.name}")
+            listing.task = task = asyncio.create_task(self._ask(listing), name=f"models of {listing.of.name}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _ask(self, configured: Configured, listing: _Listing) -> None:
+    async def _ask(self, listing: _Listing) -> None:
         try:
             async with asyncio.timeout(LONGEST):
-                listing.names = await configured.provider.models()
+                listing.names = await listing.of.provider.models()
             listing.until = self._now() + self._keep
         except (ProviderError, TimeoutError) as error:
             listing.until = self._now() + min(self._keep, KEEP_FAILURE)
             code = error.code if isinstance(error, ProviderError) else "timeout"
-            log.warning("models.not_listed", provider=configured.name, code=code)
+            log.warning("models.not_listed", provider=listing.of.name, code=code)
         except Exception:  # a provider that breaks its port must not take the other ones' models along
             listing.until = self._now() + min(self._keep, KEEP_FAILURE)
-            log.exception("models.not_listed", provider=configured.name)
+            log.exception("models.not_listed", provider=listing.of.name)
         finally:
             listing.task = None
 

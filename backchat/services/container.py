@@ -34,13 +34,16 @@ from backchat.services.turns import Turns
 from backchat.services.vault import Vault
 from backchat.services.vault_keys import VaultKeys
 from backchat.services.windows import Windows
+from backchat.services.workers import Workers
 from backchat.services.workspace_conversations import WorkspaceConversations
 from backchat.services.workspaces import Workspaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """``agents`` are the names of the agents that can be chosen, ``none`` among them."""
+    """``agents`` are the names of the agents that can be chosen, ``none`` among them; ``strategies`` those of the
+    memory strategies, ``default`` among them.
+    """
 
     access: Access
     accounts: Accounts
@@ -62,6 +65,7 @@ class Services:
     runs: Runs
     sessions: Sessions
     shares: Shares
+    strategies: Sequence[str]
     tags: Tags
     titles: Titles
     toolbox: Toolbox
@@ -72,5 +76,6 @@ class Services:
     vault: Vault
     vault_keys: VaultKeys
     windows: Windows
+    workers: Workers
     workspace_conversations: WorkspaceConversations
     workspaces: Workspaces

@@ -20,6 +20,7 @@ from backchat.services.deadlines import living, over
 from backchat.services.paths import PAGE, Path
 from backchat.services.retrying import retrying
 from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of, conversation_put, message_of
+from backchat.services.summary_records import outdated
 
 
 def required(assistant: str | None) -> list[Change]:
@@ -219,7 +220,8 @@ class Conversations:
                 leaf=leaf or (kept[-1].id if kept else None),
             )
             member = self.access.required(who, conversation, "rewrite")
-            await self.store.apply([conversation_put(changed), *await belongings(self.store, [id], cut), *member])
+            gone = [*await belongings(self.store, [id], cut), *outdated(conversation)]
+            await self.store.apply([conversation_put(changed), *gone, *member])
             return len(kept), conversation.messages - len(kept)
 
         return await retrying(attempt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backchat.domain.message import Text
 from backchat.domain.usage import Payer
+from backchat.errors import NotConfigured
 from backchat.ports.providers import ImageData, ModelRequest, PromptMessage
 from backchat.services.calls import Calls
 from backchat.services.providers import Configured, Providers
@@ -19,15 +20,20 @@ def describer(providers: Providers, calls: Calls, *, limit: float = LIMIT) -> De
 
     ``limit``: seconds that a description may take. One longer than ``MOST_ANSWER`` characters does not end.
     """
-    order = [providers.configured[providers.default], *providers.configured.values()]
-    able = [c for c in order if c.provider.abilities.vision and c.provider.abilities.instructions]
-    if not able:
+    if _able(providers) is None:
         return None
-    chosen: Configured = able[0]
 
     async def describe(image: ImageData, payer: Payer) -> str:
-        """Raises ``InsufficientCredits`` and ``ProviderError``."""
+        """Raises ``InsufficientCredits``, ``ProviderError``, and NotConfigured if nobody is left who can."""
+        chosen = _able(providers)
+        if chosen is None:
+            raise NotConfigured("no model that sees is configured on this server any more")
         request = ModelRequest(messages=[PromptMessage("user", (Text(WISH), image))])
         return await calls.text(payer, "description", chosen, request, limit=limit, most=MOST_ANSWER)
 
     return describe
+
+
+def _able(providers: Providers) -> Configured | None:
+    order = [providers.configured[providers.default], *providers.configured.values()]
+    return next((c for c in order if c.provider.abilities.vision and c.provider.abilities.instructions), None)

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import NAMESPACE_OID, uuid4, uuid5
 
 from backchat.domain.conversation import Conversation
-from backchat.domain.message import Message, MessageStatus
+from backchat.domain.message import Message, MessageStatus, ToolResult
 from backchat.domain.run import Failure, Run, RunEnded, RunPaused, RunStatus
 from backchat.errors import (
     BackchatError,
@@ -37,6 +37,8 @@ _MESSAGE_STATUS: dict[RunStatus, MessageStatus] = {
     "cancelled": "cancelled",
     "interrupted": "interrupted",
 }
+UNKNOWN = "Error: the reply ended before the answer of this tool was stored. It may have done what it was asked to do."
+"""What the model is told of a call that the user has allowed, and of which nobody knows what came of it."""
 _ERRORS: dict[str, type[BackchatError]] = {
     e.code: e
     for e in (
@@ -74,8 +76,8 @@ async def unclaimed(store: RecordStore, run: Run) -> Run:
 class Ending:
     """The outcome of a run, or of a part of it that ends with tool calls for the client (``waiting``); who gave it.
 
-    ``tried`` are the providers that did not answer before, and is kept with the answer. ``position`` is the number that
-    the event of this ending will have.
+    ``tried`` are the providers that did not answer before, and is kept with the answer. ``confirm`` are the ids of the
+    calls that wait for the user to allow them. ``position`` is the number that the event of this ending will have.
     """
 
     status: RunStatus
@@ -84,6 +86,7 @@ class Ending:
     failure: Failure | None = None
     finish: str = "stop"
     tried: Sequence[Mapping[str, str]] = ()
+    confirm: tuple[str, ...] = ()
     position: int = 0
 
     def changes(
@@ -102,6 +105,8 @@ class Ending:
             model=self.model,
             parent=messages[-1].id if waits and messages[-1].role == "tool" else run.parent,
             position=self.position if waits else run.position,
+            confirm=self.confirm if waits else (),
+            allowed=(),
             usage=run.usage + used if run.usage and used else run.usage or used,
             failure=self.failure,
             ended_at=None if waits else now,
@@ -116,7 +121,7 @@ class Ending:
         answer = next((m for m in messages if m.id == run.answer), None)
         last: RunEnded | RunPaused
         if waits:
-            last = RunPaused(run.answer, self.provider, self.model)
+            last = RunPaused(run.answer, self.provider, self.model, self.confirm)
         else:
             message_id = run.answer if answer is not None else None
             last = RunEnded(self.status, message_id, self.provider, self.model, self.failure, ended.usage)
@@ -129,7 +134,10 @@ class Ending:
         return self.status == "completed" and conversation.leaf == run.again
 
     def _messages(self, run: Run, conversation: Conversation, said: Said, now: datetime) -> list[Message]:
-        """What was said and what tools answered, each the child of the one before."""
+        """What was said and what tools answered, each the child of the one before.
+
+        First what is not known of calls that were allowed: it is not to seem that they were never made.
+        """
         steps = [s for s in said.steps if s.parts()]
         made = Message(
             id="", conversation=conversation.id, owner=conversation.owner, seq=0, role="tool", parts=(), created_at=now
@@ -142,6 +150,8 @@ class Ending:
             seq = conversation.next_seq + len(messages)
             messages.append(replace(made, id=id, seq=seq, parent=parent, run=run.id, **fields))
 
+        for call in run.allowed:
+            add(parts=(ToolResult(call.id, UNKNOWN),))
         for step in steps:
             last = step is steps[-1]
             metadata: dict[str, Any] = {}

@@ -30,6 +30,7 @@ from backchat.ports.metrics import Meter
 from backchat.ports.providers import ModelRequest
 from backchat.ports.storage import Change, Delete, RecordStore
 from backchat.services.agent_turns import answer
+from backchat.services.allowed import run_allowed
 from backchat.services.answering import Answering
 from backchat.services.booking import booking, unbooked
 from backchat.services.endings import Ending, failure_of, unclaimed
@@ -39,12 +40,13 @@ from backchat.services.ledger import Ledger
 from backchat.services.live_runs import LiveRun
 from backchat.services.memories import Memories
 from backchat.services.providers import Providers
-from backchat.services.replying import Reply, own_tools
+from backchat.services.replying import Reply
 from backchat.services.runlog import events_purge
 from backchat.services.runs import RunTimes
 from backchat.services.runstate import run_of
 from backchat.services.stored import conversation_of
 from backchat.services.strategies import Strategies
+from backchat.services.summaries import Summaries
 from backchat.services.titles import Titles
 from backchat.services.toolbox import BUILT_IN, Toolbox
 
@@ -59,6 +61,7 @@ class Engine:
     grounding: Grounding
     memories: Memories
     titles: Titles
+    summaries: Summaries
     jobs: Jobs
     ledger: Ledger
     toolbox: Toolbox
@@ -108,6 +111,7 @@ class Engine:
                 grounds = await self.grounding.gather(live.run)
                 for event in grounds.events:
                     live.log.add(event)
+                await run_allowed(self.store, self.toolbox, live, self.now)
                 await self._reply(live, answering, grounds)
         except asyncio.CancelledError:
             if live.reason is None:
@@ -126,7 +130,7 @@ class Engine:
 
     async def _reply(self, live: LiveRun, answering: Answering, grounds: Grounds) -> None:
         recipe = live.run.recipe
-        own = self.toolbox.definitions(own_tools(recipe.server_tools, [t.name for t in recipe.tools]))
+        own = self.toolbox.definitions(recipe.own_tools)
         reply = Reply(self, live, answering, replace(_request(recipe, grounds, own), caller=live.run.author))
         if recipe.agent == BUILT_IN:
             await reply.by_itself()
@@ -147,6 +151,7 @@ class Engine:
             failure=failure_of(error) if error else None,
             finish=answering.finish.reason,
             tried=answering.tried,
+            confirm=answering.confirm,
             position=live.log.ahead(),
         )
         last_call = answering.unlogged
@@ -156,7 +161,7 @@ class Engine:
             run, reply, changes, last = ending.changes(
                 live.run, conversation, answering.said, self.now(), self.times.keep
             )
-            afterwards = self._afterwards(run, conversation, reply)
+            afterwards = self._afterwards(run, conversation, reply, answering.due)
             changes += [*booked, *[change for more, _ in afterwards for change in more]]
             try:
                 await live.log.commit(changes, last)
@@ -190,9 +195,12 @@ class Engine:
             )
 
     def _afterwards(
-        self, run: Run, conversation: Conversation, answer: Message | None
+        self, run: Run, conversation: Conversation, answer: Message | None, due: bool
     ) -> list[tuple[list[Change], Job]]:
-        """The jobs that a completed run gives rise to, with what is to be stored for each."""
+        """The jobs that a completed run gives rise to, with what is to be stored for each.
+
+        ``due``: its memory strategy has something to do.
+        """
         if run.status != "completed":
             return []
         found: list[tuple[list[Change], Job]] = []
@@ -200,6 +208,8 @@ class Engine:
             found.append(self.memories.learning(run, self.now()))
         if (title := self.titles.job(run, conversation, answer)) is not None:
             found.append(([job_put(title)], title))
+        if due and answer is not None and (summary := self.summaries.job(run)) is not None:
+            found.append(([job_put(summary)], summary))
         return found
 
 

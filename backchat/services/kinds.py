@@ -18,6 +18,7 @@ from backchat.services.runstate import CANCEL, IDEMPOTENCY, RUN, WORKER
 from backchat.services.session_records import SESSION, SIGNING
 from backchat.services.share_records import SHARE
 from backchat.services.stored import CONVERSATION, MESSAGE
+from backchat.services.summary_records import SUMMARY
 from backchat.services.tag_records import TAG
 from backchat.services.usage_records import SPENDING, USAGE
 from backchat.services.vault_records import CONTENT, COUNTER, ENTRY, KEYRING, NONCE, VERSION
@@ -30,6 +31,7 @@ KINDS: tuple[Kind, ...] = (
     ASSISTANT,
     CONVERSATION,
     MESSAGE,
+    SUMMARY,
     FILE,
     FILE_CHUNK,
     RUN,

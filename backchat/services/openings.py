@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from backchat.domain.assistant import Assistant
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
-from backchat.domain.message import Message, ToolCall
-from backchat.domain.run import Run
+from backchat.domain.message import Message
 from backchat.domain.usage import Payer
 from backchat.errors import Forbidden, RunInProgress
 from backchat.ports.storage import Change, RecordStore
@@ -41,6 +40,7 @@ class Openings:
         if say.memory != "off" and who.user != conversation.owner:
             raise Forbidden("memories are for the owner of a conversation only")
         say = settled(self.providers, say, conversation.settings)
+        self.engine.strategies.choose(say.strategy)
         return say, candidates(self.providers, self.engine.agents, say)
 
     async def assistant(self, conversation: Conversation) -> Assistant | None:
@@ -110,9 +110,3 @@ async def last_said(store: RecordStore, conversation: Conversation) -> Message |
             return message
         wanted = message.parent
     return None
-
-
-async def last_stored(store: RecordStore, waiting: Run, asked: Message, own: Container[str]) -> str:
-    """The id of what tool outputs follow: the calls, or what the server's own tools answered to some of them."""
-    mixed = any(p.name in own for p in asked.parts if isinstance(p, ToolCall))
-    return waiting.parent if mixed and await store.get(MESSAGE.name, waiting.parent) is not None else asked.id

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -11,10 +10,14 @@ from dataclasses import dataclass
 from backchat.domain.message import Message, Role
 from backchat.ports.memory import Summary
 from backchat.ports.storage import Query, Range, Record, RecordStore
+from backchat.services.paging import pages
 from backchat.services.stored import MESSAGE, message_of
+from backchat.services.summary_records import SUMMARY, summary_of
 
 PAGE = 200
 """Messages that are read at once; more than these are made of their records in a thread."""
+SUMMARIES = 20
+"""Summaries that are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +40,36 @@ class Path:
 
     def __init__(self, store: RecordStore, conversation: str, leaf: str | None, strategy: str = "default") -> None:
         self._store, self._conversation, self._leaf, self._strategy = store, conversation, leaf, strategy
+        self._newest: list[Record] = []
+        self._walk = _Walk(store, conversation, leaf)
 
     async def summary(self) -> Summary | None:
-        """The summary that reaches furthest of those that the strategy made of messages on the path."""
+        """The summary that reaches furthest of those that the strategy made of messages on the path.
+
+        Nothing that is older than what it covers is read for it.
+        """
+        where = (("conversation", (self._conversation,)), ("strategy", (self._strategy,)))
+        query = Query(kind=SUMMARY.name, where=where, order=("seq",), descending=True, limit=SUMMARIES)
+        async for page in pages(self._store, query):
+            for record in page:
+                if await self._is_on(record.doc["covers"], record.doc["seq"]):
+                    return summary_of(record)
         return None
 
+    async def _is_on(self, id: str, seq: int) -> bool:
+        while more := await self._walk.on(PAGE, down_to=seq):
+            self._newest += more
+        return any(record.id == id for record in reversed(self._newest))
+
     async def latest(self, limit: int) -> Sequence[Message]:
-        """The newest ``limit`` messages of the path, oldest first."""
-        return await _messages([record async for record in self._down(limit)][::-1])
+        """The newest ``limit`` messages of the path, oldest first. What this path has read is not read again."""
+        while len(self._newest) < limit and (more := await self._walk.on(min(PAGE, limit - len(self._newest)))):
+            self._newest += more
+        return await _messages(self._newest[: max(limit, 0)][::-1])
 
     async def excerpt(self, *, skip: int, limit: int, role: Role | None = None) -> Excerpt:
         """``limit`` messages of the path, of this role if one is given, after the ``skip`` oldest ones."""
-        path = [record async for record in self._down(sys.maxsize)][::-1]
+        path = [record async for record in self._down()][::-1]
         places = [n for n, record in enumerate(path) if role in (None, record.doc["role"])]
         wanted = places[skip : skip + limit]
         around: set[int] = set()
@@ -68,7 +89,7 @@ class Path:
         if there is None or there.doc["conversation"] != self._conversation:
             return None
         around: list[Record] = []
-        async with aclosing(self._down(sys.maxsize)) as path:
+        async with aclosing(self._down()) as path:
             async for record in path:
                 if around or record.id == id:
                     around.append(record)
@@ -79,33 +100,46 @@ class Path:
         found = await _messages(around[::-1])
         return Excerpt(found[-1:], found, 1) if found else None
 
-    async def _down(self, limit: int) -> AsyncGenerator[Record]:
-        """The newest ``limit`` records of the path, newest first.
+    async def _down(self) -> AsyncGenerator[Record]:
+        """The records of the path, newest first, of which nothing is kept here."""
+        walk = _Walk(self._store, self._conversation, self._leaf)
+        while page := await walk.on(PAGE):
+            for record in page:
+                yield record
 
-        A parent always has a lower seq than its child, so one walk down the seqs meets the path in order. A parent that
-        was deleted ends the path.
-        """
-        wanted, below, left = self._leaf, None, limit
-        while wanted is not None and left > 0:
-            size = min(PAGE, left)
+
+class _Walk:
+    """Once down a path, newest first.
+
+    A parent always has a lower seq than its child, so one walk down the seqs meets the path in order. A parent that was
+    deleted ends the path.
+    """
+
+    def __init__(self, store: RecordStore, conversation: str, leaf: str | None) -> None:
+        self._store, self._conversation = store, conversation
+        self._wanted = leaf
+        self._below: int | None = None
+
+    async def on(self, size: int, down_to: int = 0) -> list[Record]:
+        """The next records of the path, ``size`` at most; none if there are no more of seqs from ``down_to`` on."""
+        found: list[Record] = []
+        while not found and self._wanted is not None and (self._below is None or down_to < self._below):
             page = await self._store.find(
                 Query(
                     kind=MESSAGE.name,
                     where=(("conversation", (self._conversation,)),),
-                    ranges=(Range("seq", high=below),) if below is not None else (),
+                    ranges=(Range("seq", low=down_to, high=self._below),),
                     order=("seq",),
                     descending=True,
                     limit=size,
                 )
             )
             for record in page:
-                if record.id == wanted:
-                    yield record
-                    left -= 1
-                    wanted = record.doc["parent"]
-            if len(page) < size:
-                break
-            below = page[-1].doc["seq"]
+                if record.id == self._wanted:
+                    found.append(record)
+                    self._wanted = record.doc["parent"]
+            self._below = page[-1].doc["seq"] if len(page) == size else down_to
+        return found
 
 
 async def _messages(records: Sequence[Record]) -> list[Message]:

@@ -63,9 +63,9 @@ class Reply:
     __slots__ = ("_answering", "_candidates", "_live", "_means", "_own", "_request")
 
     def __init__(self, means: Means, live: LiveRun, answering: Answering, request: ModelRequest) -> None:
-        recipe = live.run.recipe
         self._means, self._live, self._answering, self._request = means, live, answering, request
-        self._own = own_tools(live.run.recipe.server_tools, [t.name for t in recipe.tools])
+        recipe = live.run.recipe
+        self._own = recipe.own_tools
         configured = means.providers.configured
         self._candidates = [c for name in recipe.providers if (c := configured.get(name)) is not None]
         if not self._candidates:
@@ -76,11 +76,12 @@ class Reply:
         return self._request
 
     async def by_itself(self) -> None:
-        """The server's own loop: its tools are run, and the model goes on, until it calls none, or one of the client's.
+        """The server's own loop: its tools are run, and the model goes on, until it calls none, or one that waits: one
+        of the client's, or one that the user must allow.
 
-        What a round called of the server's tools is run side by side, and before the run waits for the client.
+        The others that a round called are run side by side, and before the run waits.
         """
-        answering = self._answering
+        answering, must_wait = self._answering, self._means.toolbox.waits
         while True:
             async with aclosing(self.ask(self.past, answering.follows)) as events:
                 async for _ in events:
@@ -88,9 +89,11 @@ class Reply:
             step = answering.said.steps[-1]
             if not step.calls or not self._request.tools:
                 return
-            await asyncio.gather(*[self.call(c) for c in step.calls if c.name in self._own])
-            if any(c.name not in self._own for c in step.calls):
-                answering.waits = True
+            own = [c for c in step.calls if c.name in self._own]
+            confirm = [c.id for c in own if must_wait(c.name)]
+            await asyncio.gather(*[self.call(c) for c in own if c.id not in confirm])
+            if confirm or len(own) < len(step.calls):
+                answering.waits, answering.confirm = True, tuple(confirm)
                 return
             answering.follows += step.prompt()
 
@@ -229,6 +232,7 @@ class Reply:
         """The stored messages that the memory strategy shows."""
         means, run = self._means, self._live.run
         shown = await means.strategies.shown(means.store, run)
+        self._answering.due = shown.due
         self._request = replace(self._request, summary=shown.summary)
         return await prompt_messages(means.store, shown.messages, abilities)
 
@@ -246,11 +250,6 @@ class Reply:
         """What came of it, if anything has."""
         steps = self._answering.said.steps
         return next((ToolResult(id, s.answers[id]) for s in reversed(steps) if id in s.answers), None)
-
-
-def own_tools(server: Sequence[str], clients: Sequence[str]) -> Sequence[str]:
-    """The server's tools among those offered: where one of the client's has the same name, it is the client's."""
-    return [name for name in server if name not in clients]
 
 
 def _too_many() -> ProviderError:

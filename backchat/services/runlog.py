@@ -96,8 +96,8 @@ def _doc(event: RunEvent) -> dict[str, Any]:
             return {"result": [call, content]}
         case CallEnded(provider, model, usage, estimated):
             return {"called": [provider, model, usage_doc(usage), estimated]}
-        case RunPaused(message, provider, model):
-            return {"pause": [message, provider, model]}
+        case RunPaused(message, provider, model, confirm):
+            return {"pause": [message, provider, model, *confirm]}
         case RunEnded(status, message, provider, model, failure, usage):
             ended: dict[str, Any] = {"status": status, "message": message, "provider": provider, "model": model}
             if failure is not None:
@@ -129,7 +129,8 @@ def _event(doc: Mapping[str, Any]) -> RunEvent:
         provider, model, usage, estimated = doc["called"]
         return CallEnded(provider, model, usage_of(usage), estimated)
     if "pause" in doc:
-        return RunPaused(*doc["pause"])
+        message, provider, model, *confirm = doc["pause"]
+        return RunPaused(message, provider, model, tuple(confirm))
     end = doc["end"]
     failure = Failure(*end["failure"]) if "failure" in end else None
     spent = usage_of(end["usage"]) if "usage" in end else None
@@ -146,11 +147,11 @@ class RunLog:
 
     __slots__ = (
         "_closing",
-        "_committing",
         "_more",
         "_pending",
         "_store",
         "_tail",
+        "_turn",
         "_waiting",
         "_wake",
         "ended",
@@ -164,7 +165,7 @@ class RunLog:
         self.ended = False
         self._pending: list[RunEvent] = []
         self._more: list[Change] = []
-        self._committing = False
+        self._turn = asyncio.Lock()
         self._tail: list[Numbered] = []
         self._waiting: dict[asyncio.Future[None], None] = {}
         self._wake: asyncio.Future[None] | None = None
@@ -201,29 +202,32 @@ class RunLog:
         self._pending = _merged(self._pending)
         return self.last + len(self._pending) + 1
 
-    async def commit(self, more: Sequence[Change], last: RunEnded | RunPaused | None = None) -> None:
-        """Commit what is pending, and ``last`` as the end, in one batch with ``more``."""
-        said, with_them = _merged(self._pending), self._more
-        self._pending, self._more = [], []
-        numbered = list(enumerate([*said, last] if last is not None else said, self.last + 1))
-        self._committing = True
-        try:
-            await self._store.apply([*more, *with_them, *[event_put(self.run, n, e) for n, e in numbered]])
-        except BaseException:
-            self._pending[:0] = said  # for the next commit, which may be the last one
-            self._more[:0] = with_them
-            raise
-        finally:
-            self._committing = False
-        self._tail = [*self._tail, *numbered][-TAIL:]
-        if numbered:
-            self.last = numbered[-1][0]
-        self.ended = last is not None
+    async def commit(self, more: Sequence[Change], *own: RunEvent) -> None:
+        """Commit what is pending, and after it ``own``, in one batch with ``more``; a pause or an end is the last one.
+
+        If that fails, what was pending is for the next commit, and ``own`` the caller's again.
+        """
+        async with self._turn:
+            said, with_them = _merged(self._pending), self._more
+            self._pending, self._more = [], []
+            numbered = list(enumerate([*said, *own], self.last + 1))
+            if not (numbered or more or with_them):  # another commit has taken it along
+                return
+            try:
+                await self._store.apply([*more, *with_them, *[event_put(self.run, n, e) for n, e in numbered]])
+            except BaseException:
+                self._pending[:0] = said  # for the next commit, which may be the last one
+                self._more[:0] = with_them
+                raise
+            self._tail = [*self._tail, *numbered][-TAIL:]
+            if numbered:
+                self.last = numbered[-1][0]
+            self.ended = bool(own) and type(own[-1]) in (RunEnded, RunPaused)
         self._show()
 
     async def written(self) -> None:
         """Wait until everything that was added is committed."""
-        while self._pending or self._committing:
+        while self._pending or self._turn.locked():
             await self.changed()
 
     def abandon(self) -> None:

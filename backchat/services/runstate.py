@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from backchat.domain.message import ToolCall
 from backchat.domain.recipe import Recipe
-from backchat.domain.run import Failure, Run
+from backchat.domain.run import Decision, Failure, Run
 from backchat.domain.settings import Sampling
 from backchat.domain.times import moment, stamp
 from backchat.domain.tool import ToolDefinition
@@ -51,6 +52,12 @@ def run_put(r: Run) -> Put:
     }
     if r.again is not None:
         doc["again"] = r.again
+    if r.confirm:
+        doc["confirm"] = list(r.confirm)
+    if r.decided:
+        doc["decided"] = {id: [d.allow, d.reason] for id, d in r.decided.items()}
+    if r.allowed:
+        doc["allowed"] = [[c.id, c.name, c.arguments] for c in r.allowed]
     if r.usage is not None:
         doc["usage"] = usage_doc(r.usage)
     if r.failure is not None:
@@ -82,6 +89,9 @@ def run_of(record: Record) -> Run:
         position=d["position"],
         began=d["began"],
         again=d.get("again"),
+        confirm=tuple(d.get("confirm", ())),
+        decided={id: Decision(*said) for id, said in d.get("decided", {}).items()},
+        allowed=tuple([ToolCall(*call) for call in d.get("allowed", ())]),
         options=d["options"],
         usage=usage_of(usage) if usage else None,
         failure=Failure(failure["kind"], failure["code"], failure["message"]) if failure else None,

@@ -95,8 +95,10 @@ class Said:
         return self.steps[-1]
 
     def _answered(self, result: ToolResult) -> None:
-        step = next(s for s in reversed(self.steps) if any(c.id == result.call for c in s.calls))
-        step.answers[result.call] = result.content
+        """One to a call of an earlier part of the run is a message already."""
+        step = next((s for s in reversed(self.steps) if any(c.id == result.call for c in s.calls)), None)
+        if step is not None:
+            step.answers[result.call] = result.content
 
     @property
     def current(self) -> Step | None:

@@ -31,7 +31,12 @@ class Strategies:
             raise NotConfigured(f"the memory strategy {name!r} is not configured; this server has: {there}")
         return self.named[name]
 
+    def of(self, store: RecordStore, run: Run, leaf: str) -> tuple[str, MemoryStrategy, Path]:
+        """The name of the strategy of a run, the strategy, and the path that it sees. Raises NotConfigured."""
+        name = run.recipe.strategy or DEFAULT
+        return name, self.choose(name), Path(store, run.conversation, leaf, name)
+
     async def shown(self, store: RecordStore, run: Run) -> Shown:
         """What the model of a run is shown of the past. Raises NotConfigured."""
-        name = run.recipe.strategy or DEFAULT
-        return await self.choose(name).select(Path(store, run.conversation, run.parent, name))
+        _, strategy, path = self.of(store, run, run.parent)
+        return await strategy.select(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -73,9 +73,7 @@ class Titles:
     ) -> None:
         self._store, self._conversations = store, conversations
         self._calls, self._jobs, self._model, self._limit = calls, jobs, titling.model, limit
-        self._namer = providers.configured[titling.provider] if titling.provider is not None else None
-        if self._namer is not None and not self._namer.provider.abilities.instructions:
-            raise ConfigError(f"titles.provider: {self._namer.name} does not do what it is told, so it makes no titles")
+        self._namer = namer(providers.configured, titling)
 
     def job(self, run: Run, conversation: Conversation, answer: Message | None) -> Job | None:
         """The job that a completed run gives rise to, if it was the first of its conversation; stored by the caller.
@@ -154,6 +152,16 @@ class Titles:
             messages=[PromptMessage("user", (Text(orjson.dumps(exchange).decode()),))], system=WISH, model=self._model
         )
         return await self._calls.text(payer, "title", namer, request, limit=self._limit, most=MOST_ANSWER)
+
+
+def namer(configured: Mapping[str, Configured], titling: Titling) -> Configured | None:
+    """Who makes the titles, if anybody does. Raises ConfigError for one that does not do what it is told."""
+    if titling.provider is None:
+        return None
+    found = configured[titling.provider]
+    if not found.provider.abilities.instructions:
+        raise ConfigError(f"titles.provider: {found.name} does not do what it is told, so it makes no titles")
+    return found
 
 
 def cleaned(text: str) -> str:

@@ -24,6 +24,7 @@ from backchat.services.retrying import retrying
 from backchat.services.rewording import reworded, still_said
 from backchat.services.runstate import RUN
 from backchat.services.stored import MESSAGE, conversation_put, message_of, message_put
+from backchat.services.summary_records import outdated
 from backchat.services.tree_reading import PAGE, placed, tree_of
 
 __all__ = ["Found", "NewMessage", "Trees"]
@@ -157,11 +158,11 @@ class Trees:
             )
             if conversation.leaf == old.id:
                 changed = replace(changed, leaf=await (self._parent(old) if splice else self._before(old)))
-            gone = Delete(MESSAGE.name, old.id, old.version)
+            gone = [Delete(MESSAGE.name, old.id, old.version), *outdated(conversation, old.seq)]
             moved = await self._children(old, await self._parent(old)) if splice else []
             member = self._required(who, conversation, _action(who, old))
             await self.store.apply(
-                [conversation_put(changed), gone, *files_purges(old), *map(message_put, moved), *member]
+                [conversation_put(changed), *gone, *files_purges(old), *map(message_put, moved), *member]
             )
 
         await retrying(attempt)
@@ -270,7 +271,8 @@ class Trees:
         characters = conversation.characters + len(changed.text) - len(old.text)
         counted = conversation_put(replace(conversation, characters=characters))
         member = self._required(who, conversation, _action(who, old))
-        await self.store.apply([message_put(changed), counted, *files_purges(old, kept=changed), *member])
+        gone = [*files_purges(old, kept=changed), *outdated(conversation, old.seq)]
+        await self.store.apply([message_put(changed), counted, *gone, *member])
         return await placed(self.store, replace(changed, version=changed.version + 1))
 
     async def _settled(

@@ -10,34 +10,33 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from weakref import WeakValueDictionary
 
-from backchat.domain.assistant import definitions_of
+from backchat.domain.assistant import Assistant
 from backchat.domain.conversation import Conversation
 from backchat.domain.identity import Identity
 from backchat.domain.limits import Retention
 from backchat.domain.message import Image, Message, Part, Text
 from backchat.domain.recipe import Effort, Recipe
-from backchat.domain.run import Run
-from backchat.errors import InvalidInput, NotFound, RunInProgress, StaleWrite
+from backchat.domain.run import Decision, Run
+from backchat.errors import InvalidInput, RunInProgress, StaleWrite
 from backchat.ports.storage import Change, RecordStore
 from backchat.services.assistants import Assistants
-from backchat.services.booking import payer_of
 from backchat.services.conversations import Conversations
 from backchat.services.engine import Engine
 from backchat.services.files import file_puts
 from backchat.services.growing import heard
 from backchat.services.onces import earlier, once_put
-from backchat.services.openings import Openings, last_said, last_stored, payer_in
-from backchat.services.providers import Providers
-from backchat.services.replying import own_tools
+from backchat.services.openings import Openings, last_said, payer_in
+from backchat.services.providers import Configured, Providers
+from backchat.services.resuming import Resuming
 from backchat.services.runs import Runs
 from backchat.services.runstate import run_put
-from backchat.services.saying import Say, candidates, recipe
-from backchat.services.stored import conversation_put, message_of, message_put
-from backchat.services.waiting import Outputs, resumed
+from backchat.services.saying import Say, candidates, notes, recipe
+from backchat.services.stored import conversation_put, message_put
+from backchat.services.waiting import Outputs
 
 
 class Turns:
-    """The verbs ``say``, ``again``, ``note`` and ``answer``."""
+    """The verbs ``say``, ``again``, ``note``, ``waiting``, ``answer`` and ``confirm``."""
 
     def __init__(
         self,
@@ -62,6 +61,15 @@ class Turns:
             providers=providers,
             new_id=new_id,
         )
+        self._resuming = Resuming(
+            store=store,
+            conversations=conversations,
+            runs=runs,
+            ledger=engine.ledger,
+            start=self._start,
+            now=now,
+            new_id=new_id,
+        )
         self._now, self._new_id = now, new_id
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -80,8 +88,8 @@ class Turns:
     async def say(self, who: Identity, say: Say) -> Run:
         """Store what the user said and start the reply; whatever can be refused is refused here.
 
-        A run of the conversation that waits for tool outputs is cancelled. Raises NotFound or NotOwned for the
-        conversation or the assistant, Forbidden, NotConfigured for the provider or the agent, NoVision or InvalidInput
+        A run of the conversation that waits is cancelled. Raises NotFound or NotOwned for the conversation or the
+        assistant, Forbidden, NotConfigured for the provider, the agent or the memory strategy, NoVision or InvalidInput
         for what the model cannot do, InsufficientCredits, RunInProgress by the ``busy`` policy, IdempotencyMismatch,
         Draining.
         """
@@ -115,6 +123,13 @@ class Turns:
                     continue
                 return replace(message, version=1)
 
+    async def waiting(self, who: Identity, conversation: str, run: str | None) -> Run:
+        """The run that waits for what ``answer`` hands in; None is the one that the conversation waits with.
+
+        Raises like ``answer`` for one that does not wait.
+        """
+        return await self._resuming.waiting(who, conversation, run)
+
     async def answer(
         self,
         who: Identity,
@@ -122,56 +137,28 @@ class Turns:
         run: str | None,
         outputs: Outputs,
         *,
+        decisions: Mapping[str, Decision] | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
         reasoning: Effort | None = None,
     ) -> Run:
-        """Hand in the outputs of the tools that a run waits for, as (call id, text); it goes on, at the caller's cost.
+        """Hand in the outputs of the tools that a run waits for, as (call id, text), and by id what is decided on the
+        calls that wait for that; it goes on, at the caller's cost.
 
         Where the caller is not the owner, it goes on without memories, and nothing is learned from it.
         ``run`` None is the one that the conversation waits with. ``tools`` and ``reasoning`` are for the rest of the
         run instead of what it began with. Raises NotFound, NotOwned or Forbidden; InvalidInput for a run that does not
         wait and for outputs that do not match its calls one by one; InsufficientCredits; Draining.
         """
-        while True:
-            here = await self._conversations.open(who, conversation, "say")
-            waiting = await self._waiting(who, here, run)
-            record = await self._store.get("message", waiting.answer)
-            if record is None:
-                raise NotFound("the message with the tool calls was deleted")
-            asked, now, recipe = message_of(record), self._now(), waiting.recipe
-            own = own_tools(recipe.server_tools, [t.name for t in recipe.tools])
-            after = await last_stored(self._store, waiting, asked, own)
-            if tools is not None:
-                recipe = replace(recipe, tools=definitions_of(tuple(tools)))
-            if reasoning is not None:
-                recipe = replace(recipe, reasoning=reasoning)
-            if who.user != waiting.owner:
-                recipe = replace(recipe, memory="off")
-            going = replace(waiting, author=who.user, worker=self._runs.worker, answer=self._new_id(), recipe=recipe)
-            going, grown, changes = resumed(going, asked, after, own, here, outputs, now, self._new_id)
-            changes += self._conversations.access.required(who, here, "say")
-            self._runs.refuse_if_draining()
-            await self._engine.ledger.check(payer_of(going))
-            try:
-                await self._store.apply(changes)
-            except StaleWrite:
-                continue
-            going = replace(going, version=going.version + 1)
-            self._start(going, replace(grown, version=grown.version + 1))
-            return going
+        return await self._resuming.answer(who, conversation, run, outputs, decisions or {}, tools, reasoning)
 
-    async def _waiting(self, who: Identity, conversation: Conversation, id: str | None) -> Run:
-        if id is None:
-            active = await self._runs.active(conversation)
-            if active is None or active.status != "waiting":
-                raise InvalidInput("no run of this thread waits for tool outputs", field="body.thread_id")
-            return active
-        run = await self._runs.open(who, id)
-        if run.conversation != conversation.id:
-            raise NotFound("run not found")
-        if run.status != "waiting":
-            raise InvalidInput(f"this run does not wait for tool outputs: it is {run.status}", field="path.run_id")
-        return run
+    async def confirm(self, who: Identity, run: str, decision: Decision, calls: Sequence[str] | None = None) -> Run:
+        """Say whether calls of the server's tools are allowed that a run waits with; None: all of them.
+
+        What is allowed is run, with the arguments as they are stored; of the rest the model is told that it is not.
+        The run goes on once all has been decided, and no outputs of the client's tools are missing: at the caller's
+        cost, like after ``answer``, and raises like that. Until then it is as it was, and what was said is kept.
+        """
+        return await self._resuming.confirm(who, run, decision, calls)
 
     @asynccontextmanager
     async def _line(self, who: Identity, say: Say) -> AsyncIterator[None]:
@@ -220,14 +207,14 @@ class Turns:
         say, asked = self._openings.asked(who, say, conversation)
         assistant = await self._openings.assistant(conversation)
         message, more = self._message(who, say, conversation, now)
-        run = self._run(who, conversation, message, now, recipe(say, asked, assistant, self._engine.toolbox))
+        run = self._run(who, conversation, message, now, self._recipe(say, asked, assistant))
         run = replace(run, model=say.model or asked[0].provider.model, options=say.options)
         grown = replace(heard(conversation, message, self._retention), active_run=run.id)
         changes += more
         if say.once is not None:
             until = now + max(self._runs.times.keep, timedelta(minutes=1))
             changes.append(once_put(who, say.once, run, until))
-        return await self._begin(run, grown, changes, say.notes)
+        return await self._begin(run, grown, changes, notes(say, run.recipe, self._engine.toolbox))
 
     async def _anew(self, who: Identity, say: Say) -> Run:
         now = self._now()
@@ -237,11 +224,16 @@ class Turns:
         message = await last_said(self._store, conversation)
         if message is None:
             raise InvalidInput("the user has said nothing here that could be answered again")
-        run = self._run(who, conversation, message, now, recipe(say, asked, assistant, self._engine.toolbox))
+        run = self._run(who, conversation, message, now, self._recipe(say, asked, assistant))
         run = replace(run, model=say.model or asked[0].provider.model, again=conversation.leaf)
         kept = self._retention.deadline(conversation.temporary, now)
         grown = replace(conversation, updated_at=now, active_run=run.id, expires_at=kept)
         return await self._begin(run, grown, changes)
+
+    def _recipe(self, say: Say, asked: Sequence[Configured], assistant: Assistant | None) -> Recipe:
+        made = recipe(say, asked, assistant, self._engine.toolbox)
+        self._engine.strategies.choose(made.strategy)
+        return made
 
     def _run(self, who: Identity, conversation: Conversation, message: Message, now: datetime, recipe: Recipe) -> Run:
         """A run that answers the message."""

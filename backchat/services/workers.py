@@ -30,6 +30,7 @@ from backchat.services.engine import Engine
 from backchat.services.jobs import Jobs
 from backchat.services.leaving import last_words
 from backchat.services.paging import purge_all
+from backchat.services.reloads import Reload, reload_doc
 from backchat.services.runlog import event_put, events_purge, read_events
 from backchat.services.runs import Runs
 from backchat.services.runstate import run_of, run_put
@@ -76,7 +77,10 @@ def _since_boot(pid: int) -> float:
 
 @dataclass(slots=True)
 class Workers:
-    """``monotonic`` gives seconds; ``Runs.beaten`` is its value at the last beat."""
+    """``monotonic`` gives seconds; ``Runs.beaten`` is its value at the last beat.
+
+    ``reload``: how this process fared when it last read its configuration; None if nobody can ask it to do so again.
+    """
 
     store: RecordStore
     runs: Runs
@@ -85,6 +89,7 @@ class Workers:
     now: Callable[[], datetime]
     monotonic: Callable[[], float] = time.monotonic
     process: Process | None = None
+    reload: Reload | None = None
     _heard: dict[str, tuple[int, float]] = field(default_factory=dict)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -134,7 +139,9 @@ class Workers:
         if self.process is None:
             self.process = await asyncio.to_thread(Process.own)
         own = self.process
-        doc = {"at": stamp(self.now()), "host": own.host, "pid": own.pid, "started": own.started}
+        doc: dict[str, Any] = {"at": stamp(self.now()), "host": own.host, "pid": own.pid, "started": own.started}
+        if self.reload is not None:
+            doc["reload"] = reload_doc(self.reload)
         await self.store.apply([Put("worker", self.runs.worker, doc)])
         self.runs.beaten = self.monotonic()
 

@@ -27,6 +27,7 @@ class Choice:
                directory of the test's own, ``{worker}`` the name of the xdist worker, ``main`` without xdist
     check      is shown every store that a test has opened, and raises AssertionError if it is not the one meant
     missing    why it cannot be had here; its tests are skipped then
+    kit_only   no other tests than those of the conformance kit run on it
     copied     an empty store may be copied while it is closed: it is made once, and each test has a copy of its files.
                Only for stores in ``{dir}``
     """
@@ -36,6 +37,7 @@ class Choice:
     settings: Callable[[], Mapping[str, Any]]
     check: Callable[[RecordStore], None] = lambda store: None
     missing: str | None = None
+    kit_only: bool = False
     copied: bool = False
 
 
@@ -123,9 +125,11 @@ class Chosen:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         marks = {mark.name for mark in metafunc.definition.iter_markers()}
         if "storage" in metafunc.fixturenames and len(self.choices) > 1 and not marks & {"any_storage", "own_storage"}:
+            kit = metafunc.definition.path.is_relative_to(KIT)
             values = [
                 pytest.param(choice, id=choice.id, marks=[pytest.mark.skip(choice.missing)] if choice.missing else [])
                 for choice in self.choices
+                if kit or not choice.kit_only
             ]
             metafunc.parametrize("storage", values, indirect=True)
 

@@ -13,6 +13,8 @@ from orjson import JSONDecodeError, loads
 
 from backchat.errors import ProviderCredentials, ProviderError, ProviderRejected, ProviderThrottled, ProviderTimeout
 
+MODEL_SERVICE = "the model service"
+"""What errors call the service, unless they are told otherwise."""
 LONGEST_MESSAGE = 300
 _LONGEST_WAIT = 24 * 3600
 CODES: Mapping[str, int] = {
@@ -22,23 +24,29 @@ CODES: Mapping[str, int] = {
     "server_error": 500,
 }
 """The HTTP statuses that the names of OpenAI's errors stand for."""
-# What keys and tokens of the usual services look like, also where a service repeats a key with stars in it.
-_KEYLIKE = re.compile(
-    r"(?i)\b(?:sk|gsk|pk|rk|xai|key|hf|nvapi|bsk|tvly)[-_][\w*.-]{6,}|\bAIza[\w-]{10,}|\bBearer\s+\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
-    r"|[\w-]*\*{4,}[\w-]*"
+KEYLIKE = re.compile(
+    r"(?i)\b(?:sk|gsk|pk|rk|xai|key|hf|nvapi|bsk|tvly)[-_][\w*.-]{6,}|\bAIza[\w-]{10,}|\bBearer\s+\S+"
+    r"|\beyJ[\w-]{1,1000}\.[\w-]+\.[\w-]*"
 )
+"""What keys and tokens of the usual services look like. Takes linear time, for texts of any length."""
+KEY = "[key]"
+"""What stands in the place of a key that must not be shown or kept."""
+_STARRED = re.compile(r"[\w-]*\*{4,}[\w-]*")
+"""How a service repeats a key in an error."""
 
 
 class Failures:
     """Makes the errors of one provider. ``secrets`` never appear in one, nor does anything that looks like a key.
 
-    ``codes`` are the HTTP statuses that the names of the service's errors stand for.
+    ``codes`` are the HTTP statuses that the names of the service's errors stand for; ``service`` is what it is called.
     """
 
-    __slots__ = ("_codes", "_secrets")
+    __slots__ = ("_codes", "_secrets", "_service")
 
-    def __init__(self, secrets: Iterable[str], codes: Mapping[str, int] = CODES) -> None:
-        self._codes = codes
+    def __init__(
+        self, secrets: Iterable[str], codes: Mapping[str, int] = CODES, service: str = MODEL_SERVICE
+    ) -> None:
+        self._codes, self._service = codes, service
         self._secrets = sorted({s for s in secrets if s}, key=len, reverse=True)
 
     def answered(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
@@ -58,20 +66,21 @@ class Failures:
     def _of(self, status: int, message: str, retry_after: int | None) -> ProviderError:
         reason = self.redacted(message)
         reason = f": {reason}" if reason else ""
+        service = self._service
         if status in (401, 403):
             # Not the service's own words: they are about the key, and some repeat it.
-            return ProviderCredentials("the model service refused this server's credentials")
+            return ProviderCredentials(f"{service} refused this server's credentials")
         if status == 429:
-            return ProviderThrottled("the model service is limiting this server's requests", retry_after=retry_after)
+            return ProviderThrottled(f"{service} is limiting this server's requests", retry_after=retry_after)
         if status in (408, 504):
-            return ProviderTimeout(f"the model service ran out of time (status {status})", retry_after=retry_after)
+            return ProviderTimeout(f"{service} ran out of time (status {status})", retry_after=retry_after)
         if 400 <= status < 500:
-            return ProviderRejected(f"the model service rejected the request (status {status}){reason}")
+            return ProviderRejected(f"{service} rejected the request (status {status}){reason}")
         if status >= 500:
-            return ProviderError(f"the model service failed (status {status})", retry_after=retry_after, at_work=False)
+            return ProviderError(f"{service} failed (status {status})", retry_after=retry_after, at_work=False)
         if status:
-            return ProviderError(f"the model service gave an unexpected answer (status {status})", at_work=False)
-        return ProviderError(f"the model service reported an error{reason}")
+            return ProviderError(f"{service} gave an unexpected answer (status {status})", at_work=False)
+        return ProviderError(f"{service} reported an error{reason}")
 
     def _status(self, code: object) -> int:
         """The HTTP status that an error's code stands for, 0 if it stands for none."""
@@ -85,18 +94,18 @@ class Failures:
         """One line of at most 300 characters without keys."""
         line = " ".join("".join([c if c.isprintable() else " " for c in message[:4096]]).split())
         for secret in self._secrets:
-            line = line.replace(secret, "[key]")
-        line = _KEYLIKE.sub("[key]", line)
+            line = line.replace(secret, KEY)
+        line = _STARRED.sub(KEY, KEYLIKE.sub(KEY, line))
         return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "\u2026"
 
 
 def _message_in(body: bytes) -> str:
-    """The message of an error body: ``{"error": {"message"}}``, ``{"error"}``, ``{"message"}`` or ``{"detail"}``."""
+    """The message of an error body: ``error``, ``message`` or ``detail``, or one of these inside an earlier one."""
     try:
         found = loads(body)
     except JSONDecodeError:
         return ""
-    for key in ("error", "message", "detail"):
+    for key in ("error", "message", "detail", "error"):
         inner = found.get(key) if isinstance(found, dict) else None
         if inner:
             found = inner

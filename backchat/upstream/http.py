@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -9,10 +10,12 @@ import aiohttp
 from yarl import URL
 
 from backchat.errors import ProviderError, ProviderTimeout
+from backchat.upstream.failures import MODEL_SERVICE
 
 _CONNECT_ATTEMPTS = 2
 _ERROR_BODY = 64 * 1024
 _READ_BUFFER = 64 * 1024
+_LINGER = 0.25
 
 
 @asynccontextmanager
@@ -72,25 +75,48 @@ async def start_of(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body[:_ERROR_BODY])
 
 
-async def whole(response: aiohttp.ClientResponse, most: int, what: str) -> bytes:
+async def whole(response: aiohttp.ClientResponse, most: int, what: str, service: str = MODEL_SERVICE) -> bytes:
     """The body. Raises ProviderError when it is longer than ``most`` bytes."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > most:
-            raise ProviderError(f"the model service sent {what} that is too long")
+            raise ProviderError(f"{service} sent {what} that is too long")
     return bytes(body)
 
 
-def problem(error: aiohttp.ClientError | OSError) -> ProviderError:
+async def arrived(response: aiohttp.ClientResponse) -> tuple[bytes, Exception | None]:
+    """The next bytes of a stream, none at its end; and the error, if the connection broke after them.
+
+    aiohttp itself reports a broken connection before it hands out what had come before it broke.
+    """
+    try:
+        return await response.content.readany(), None
+    except (aiohttp.ClientError, OSError) as error:
+        return b"".join(response.content._buffer), error
+
+
+async def drain(response: aiohttp.ClientResponse) -> None:
+    """Read what follows the end mark of a stream, as a rule nothing, so that the connection can be used again; hardly
+    wait for it.
+    """
+    try:
+        async with asyncio.timeout(_LINGER):
+            while not response.content.at_eof():
+                await response.content.readany()
+    except (aiohttp.ClientError, OSError):
+        pass  # the answer is complete; only the connection is lost
+
+
+def problem(error: aiohttp.ClientError | OSError, service: str = MODEL_SERVICE) -> ProviderError:
     """What a failed request is called. Raise it ``from None``: the client's own errors hold the request's headers."""
     if isinstance(error, TimeoutError):
         sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
-        return ProviderTimeout("the model service did not answer in time", at_work=sent)
+        return ProviderTimeout(f"{service} did not answer in time", at_work=sent)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return ProviderError("the model service's name cannot be resolved", at_work=False)
+        return ProviderError(f"{service}'s name cannot be resolved", at_work=False)
     if isinstance(error, aiohttp.ClientSSLError):
-        return ProviderError("no secure connection to the model service could be made", at_work=False)
+        return ProviderError(f"no secure connection to {service} could be made", at_work=False)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return ProviderError("no connection to the model service could be made", at_work=False)
-    return ProviderError("the connection to the model service broke")
+        return ProviderError(f"no connection to {service} could be made", at_work=False)
+    return ProviderError(f"the connection to {service} broke")

@@ -19,7 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from backchat.domain.message import Usage
 from backchat.domain.run import RunStatus
 
-M = TypeVar("M", Counter, Histogram)
+M = TypeVar("M", Counter, Histogram, Gauge)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -63,6 +63,23 @@ class Metrics:
         self.streams = Gauge(
             "backchat_open_streams", "Open event streams.", registry=registry, multiprocess_mode="livesum"
         )
+        self.retries = Counter(
+            "backchat_provider_retries", "Calls of a provider that were made again.", ("provider",), registry=registry
+        )
+        self.queued = Gauge(
+            "backchat_provider_waiting",
+            "Calls that wait for their turn with a provider.",
+            ("provider",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.circuits = Gauge(
+            "backchat_provider_circuits_open",
+            "Processes that leave a provider alone for a while, because it has failed again and again.",
+            ("provider",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             ProcessCollector(registry=registry)
 
@@ -96,6 +113,15 @@ class Metrics:
         if usage is not None:
             self._of(self.tokens, provider, "input").inc(usage.input_tokens)
             self._of(self.tokens, provider, "output").inc(usage.output_tokens)
+
+    def asked_again(self, provider: str) -> None:
+        self._of(self.retries, provider).inc()
+
+    def waiting(self, provider: str, more: int) -> None:
+        self._of(self.queued, provider).inc(more)
+
+    def circuit(self, provider: str, is_open: bool) -> None:
+        self._of(self.circuits, provider).set(is_open)
 
     def _of(self, metric: M, *labels: str) -> M:
         """``metric.labels(...)``, remembered: prometheus' own look-up costs more than the counting."""

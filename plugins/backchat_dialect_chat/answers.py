@@ -5,10 +5,27 @@ from __future__ import annotations
 from marshmallow import Schema, fields
 
 
-class ReplySchema(Schema):
+class AskedSchema(Schema):
+    id = fields.String()
+    name = fields.String()
+    label = fields.String(metadata={"description": "The name for people."})
+    arguments = fields.Dict()
+
+
+class WaitsSchema(Schema):
+    """What only a reply has that waits."""
+
+    run_id = fields.String(metadata={"description": "Of a reply that waits."})
+    confirm = fields.List(
+        fields.Nested(AskedSchema), metadata={"description": "The calls of tools that it waits with for the user."}
+    )
+
+
+class ReplySchema(WaitsSchema):
     reply = fields.String(metadata={"description": "The complete answer."})
     conversation_id = fields.String()
     provider = fields.String(metadata={"description": "The provider that answered."})
+    status = fields.String(metadata={"description": "waiting, and else not there: what was said so far."})
 
 
 class ConversationSchema(Schema):
@@ -26,7 +43,7 @@ class ConversationsSchema(Schema):
     conversations = fields.List(fields.Nested(ConversationSchema))
 
 
-class MessageSchema(Schema):
+class MessageSchema(WaitsSchema):
     id = fields.Integer(metadata={"description": "Number of the message in its conversation."})
     role = fields.String()
     content = fields.String()
@@ -48,6 +65,11 @@ class TruncatedSchema(OkSchema):
     conversation_id = fields.String()
     keep_count = fields.Integer(metadata={"description": "Messages that were kept."})
     deleted = fields.Integer()
+
+
+class ConfirmedSchema(OkSchema):
+    run_id = fields.String()
+    status = fields.String(metadata={"description": "running; waiting while something is still to be decided."})
 
 
 class CancelledSchema(OkSchema):

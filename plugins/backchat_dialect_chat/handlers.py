@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Any
 
 import orjson
 from aiohttp import web
 
-from backchat.domain.run import Run
+from backchat.domain.message import Message
+from backchat.domain.run import Decision, Run
 from backchat.errors import InvalidInput, NotConfigured
 from backchat.services.saying import Once, Say
 from backchat.web.dialect import Call
@@ -21,7 +23,6 @@ MOODS = {
     "friendly": "Be warm and friendly.",
     "normal": "Be balanced in tone.",
 }
-NO_WEB = "Web search is not set up on this server; answering without it."
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -30,13 +31,14 @@ async def send(call: Call) -> web.StreamResponse:
         return await stream(call)
     run = await _say(call)
     ended, answer = await call.services.runs.result(call.who, run.id)
-    return _json(
-        {
-            "reply": answer.text if answer else "",
-            "conversation_id": ended.conversation,
-            "provider": ended.provider,
-        }
-    )
+    reply = {
+        "reply": answer.text if answer else "",
+        "conversation_id": ended.conversation,
+        "provider": ended.provider,
+    }
+    if ended.status == "waiting" and answer is not None:
+        reply |= {"status": ended.status, **shapes.waits(ended, answer)}
+    return _json(reply)
 
 
 async def stream(call: Call) -> web.StreamResponse:
@@ -60,6 +62,13 @@ async def cancel(call: Call) -> web.Response:
     return _json({"ok": True, "run_id": run.id, "status": run.status})
 
 
+async def confirm(call: Call) -> web.Response:
+    body = call.body
+    decision = Decision(body["allow"], body["reason"])
+    run = await call.services.turns.confirm(call.who, call.path("run_id"), decision, body["calls"])
+    return _json({"ok": True, "run_id": run.id, "status": run.status})
+
+
 async def browse(call: Call) -> web.Response:
     found = await call.services.conversations.browse(call.who, **call.query)
     return _json({"conversations": [shapes.conversation(c) for c in found]})
@@ -68,8 +77,15 @@ async def browse(call: Call) -> web.Response:
 async def transcript(call: Call) -> web.Response:
     id, limit = call.query["conversation_id"], call.query["limit"]
     found = await call.services.conversations.transcript(call.who, id, limit=limit)
-    shown = [shapes.message(m) for m in found if shapes.is_shown(m)]
+    shown = [await _message(call, m) for m in found if shapes.is_shown(m)]
     return _json({"conversation_id": id, "messages": shown})
+
+
+async def _message(call: Call, message: Message) -> dict[str, Any]:
+    shown = shapes.message(message)
+    if message.status != "waiting" or message.run is None:
+        return shown
+    return {**shown, **shapes.waits(await call.services.runs.open(call.who, message.run), message)}
 
 
 async def discard(call: Call) -> web.Response:
@@ -119,7 +135,8 @@ async def _say(call: Call) -> Run:
             provider=_provider(call, asked) if asked != "default" else _saved_provider(call, saved),
             manner=MOODS[mood],
             images=[body["image"]] if body["image"] else [],
-            notes=[NO_WEB] if body["web"] else [],
+            web=body["web"],
+            confirms=True,
             options={"mood": mood, "web": body["web"]},
             once=once,
         ),
@@ -160,7 +177,7 @@ def _saved_provider(call: Call, word: str) -> str | None:
 
 
 async def _show(call: Call, run: Run, after: int) -> web.StreamResponse:
-    frames = shapes.Frames(run, after)
+    frames = shapes.Frames(run, after, call.services.toolbox.waits)
     first = b"" if after else frames.meta()
     return await show(call, run.id, frames, first=first, refuse=frames.refused)
 

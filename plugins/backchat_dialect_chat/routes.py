@@ -61,6 +61,21 @@ ROUTES = [
         statuses={200: "It has ended", **_OWNED},
     ),
     Route(
+        method="POST",
+        path="/chat/stream/{run_id}/confirm",
+        handler=handlers.confirm,
+        summary="Allow, or do not allow, calls of tools that a reply waits with",
+        body=schemas.ConfirmSchema(),
+        answer=answers.ConfirmedSchema(),
+        statuses={
+            200: "It is noted, and the reply goes on once everything is decided",
+            400: "The body is not JSON",
+            402: "What may be spent has been spent",
+            **_OWNED,
+            503: "The server is shutting down",
+        },
+    ),
+    Route(
         method="GET",
         path="/chat/conversations",
         handler=handlers.browse,

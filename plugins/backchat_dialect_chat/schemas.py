@@ -11,6 +11,8 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, val
 
 from backchat.ports.providers import ImageData
 
+MOST_REASON = 2000
+"""Characters."""
 MOODS = ("serious", "friendly", "normal")
 _MIME = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,60}", re.IGNORECASE)
 
@@ -75,6 +77,27 @@ class SendSchema(Lenient):
                 raise ValidationError("The image is empty.", "image_base64")
             data["image"] = ImageData((mime or "image/jpeg").lower(), content)
         return data
+
+
+class ConfirmSchema(Lenient):
+    allow = fields.Boolean(
+        required=True,
+        truthy={True},
+        falsy={False},
+        metadata={"description": "true: run the calls; false: do not, and say so to the model."},
+    )
+    calls = fields.List(
+        fields.String(),
+        load_default=None,
+        allow_none=True,
+        validate=validate.Length(min=1),
+        metadata={"description": "Ids of the calls that are meant; without it all that wait."},
+    )
+    reason = fields.String(
+        load_default="",
+        validate=validate.Length(max=MOST_REASON),
+        metadata={"description": "What the model is told of why not."},
+    )
 
 
 _LIMIT: dict[str, Any] = {"load_default": 50, "validate": validate.Range(min=1, max=100)}

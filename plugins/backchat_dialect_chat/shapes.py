@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import orjson
 
 from backchat.domain.conversation import Conversation
 from backchat.domain.message import File, Image, Message, ToolCall
@@ -27,11 +29,13 @@ from backchat.domain.run import (
 from backchat.domain.times import stamp
 from backchat.errors import BackchatError
 from backchat.services.runlog import Numbered
+from backchat.services.waiting import pending
 from backchat.web.sse import frame
 
 TEXT_LIMIT = 2048
 ERROR_LENGTH = 300
 WAITS = "Waiting for the outputs of tools that another client runs"
+ASKS = "Waiting for you to allow"
 _CODES = {"provider_timeout": "timeout", "cancelled": "cancelled", "interrupted": "interrupted"}
 
 
@@ -49,8 +53,26 @@ def conversation(c: Conversation) -> dict[str, Any]:
 
 
 def is_shown(m: Message) -> bool:
-    """Whether a message has something for people: not tool outputs, nor an answer of nothing but tool calls."""
-    return m.role in ("user", "assistant") and not all(isinstance(p, ToolCall) for p in m.parts)
+    """Whether a message has something for people: not tool outputs, nor an answer of nothing but tool calls, unless it
+    waits.
+    """
+    if m.role not in ("user", "assistant"):
+        return False
+    return m.status == "waiting" or not all(isinstance(p, ToolCall) for p in m.parts)
+
+
+def waits(run: Run, m: Message) -> dict[str, Any]:
+    """What is told of a reply that waits, beside the message: the calls that the user has not decided on."""
+    return {"run_id": run.id, "confirm": [_asks(c) for c in pending(run, m).decisions]}
+
+
+def _asks(call: ToolCall) -> dict[str, Any]:
+    """The arguments fit the tool, so they are an object."""
+    return {"id": call.id, **_tool(call), "arguments": orjson.loads(call.arguments)}
+
+
+def _tool(call: ToolCall) -> dict[str, str]:
+    return {"name": call.name, "label": call.name.replace("_", " ")}
 
 
 def message(m: Message) -> dict[str, Any]:
@@ -74,13 +96,15 @@ class Frames:
     """Turns the events of one run into frames. Feed it from the run's first event; it leaves out those up to ``after``.
 
     ``text``, everything so far, rides along with a delta while it is short: sent with every delta of a long reply it
-    would cost the square of the reply's length. ``done.reply`` has it all.
+    would cost the square of the reply's length. ``done.reply`` has it all. ``must_wait`` tells of a tool of the
+    server's whether its calls wait for the user.
     """
 
-    def __init__(self, run: Run, after: int) -> None:
-        self._run, self._after = run, after
+    def __init__(self, run: Run, after: int, must_wait: Callable[[str], bool]) -> None:
+        self._run, self._after, self._must_wait = run, after, must_wait
         self._text, self._reasoning = Pieces(), Pieces()
-        self._tools: dict[str, dict[str, str]] = {}
+        self._calls: dict[str, ToolCall] = {}
+        self._open: set[str] = set()
 
     def meta(self) -> bytes:
         run = self._run
@@ -105,17 +129,39 @@ class Frames:
             case StatusNote(text):
                 data = [{"type": "status", "text": text}]
             case ToolCalled(call):
-                tool = self._tools[call.id] = {"name": call.name, "label": call.name.replace("_", " ")}
-                data = [{"type": "status", "text": f"Using {tool['label']}"}, {"type": "tool_start", **tool}]
+                data = self._called(call)
             case ToolReturned(result):
-                data = [{"type": "tool_end", **self._tools[result.call]}]
+                self._open.discard(result.call)
+                data = [{"type": "tool_end", **_tool(self._calls[result.call])}]
             case RunPaused():
-                data = [{"type": "status", "text": WAITS}]
+                data = self._waits(event)
             case RunEnded():
                 data = [self._end(event)]
             case MemoriesRecalled() | PassagesFound() | CallEnded() | ReasoningSealed():
                 data = []
         return b"".join([frame(d["type"], d, seq) for d in data]) if seq > self._after else b""
+
+    def _called(self, call: ToolCall) -> list[dict[str, Any]]:
+        self._calls[call.id] = call
+        self._open.add(call.id)
+        tool = _tool(call)
+        start = {"type": "tool_start", **tool}
+        if call.name in self._run.recipe.own_tools and self._must_wait(call.name):
+            return [start]  # it is not used yet
+        return [{"type": "status", "text": f"Using {tool['label']}"}, start]
+
+    def _waits(self, pause: RunPaused) -> list[dict[str, Any]]:
+        clients = len(self._open) > len(pause.confirm)
+        self._open = set(pause.confirm)  # of the client's there comes no word
+        asked = [_asks(self._calls[id]) for id in pause.confirm]
+        data: list[dict[str, Any]] = []
+        if clients:
+            data.append({"type": "status", "text": WAITS})
+        if asked:
+            labels = ", ".join(dict.fromkeys([a["label"] for a in asked]))
+            data.append({"type": "status", "text": f"{ASKS}: {labels}"})
+            data.append({"type": "confirm", "run_id": self._run.id, "calls": asked})
+        return data
 
     @staticmethod
     def _delta(type: str, delta: str, whole: Pieces) -> dict[str, Any]:

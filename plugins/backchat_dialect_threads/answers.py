@@ -14,6 +14,7 @@ class AssistantSchema(Schema):
     system_prompt = fields.String(allow_none=True)
     tools = fields.List(fields.Dict(), allow_none=True)
     tok_k = fields.Integer()
+    memory_strategy = fields.String(allow_none=True)
     embedding_provider = fields.String(allow_none=True)
     embedding_model_name = fields.String(allow_none=True)
     embedding_dims = fields.Integer(allow_none=True)

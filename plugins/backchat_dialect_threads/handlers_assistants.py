@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
+from backchat.errors import InvalidInput
 from backchat.web.dialect import Call
 from backchat_dialect_threads import shapes
 from backchat_dialect_threads.replies import json_answer, removed
@@ -21,21 +21,24 @@ NAMES = {
     "embedding_provider": "embedder",
     "embedding_model_name": "embedding_model",
     "embedding_dims": "embedding_dims",
+    "memory_strategy": "memory",
     "custom_fact_extraction_prompt": "extraction_prompt",
     "custom_update_memory_prompt": "update_prompt",
 }
 """Fields of the wire, and what the service calls them."""
 
 
-async def _given(body: Mapping[str, Any]) -> dict[str, Any]:
-    given = {NAMES[name]: value for name, value in body.items()}
+async def _given(call: Call) -> dict[str, Any]:
+    given = {NAMES[name]: value for name, value in call.body.items()}
+    if given.get("memory") not in (None, *call.services.strategies):
+        raise InvalidInput(f"must be one of: {', '.join(call.services.strategies)}", field="body.memory_strategy")
     if "tools" in given:
         given["tools"] = await checked_tools(given["tools"] or ())
     return given
 
 
 async def create_assistant(call: Call) -> web.Response:
-    given = {name: value for name, value in (await _given(call.body)).items() if value is not None}
+    given = {name: value for name, value in (await _given(call)).items() if value is not None}
     return json_answer(shapes.assistant(await call.services.assistants.create(call.who, **given)))
 
 
@@ -49,7 +52,7 @@ async def get_assistant(call: Call) -> web.Response:
 
 
 async def update_assistant(call: Call) -> web.Response:
-    changed = await call.services.assistants.update(call.who, call.path("assistant_id"), **await _given(call.body))
+    changed = await call.services.assistants.update(call.who, call.path("assistant_id"), **await _given(call))
     return json_answer(shapes.assistant(changed))
 
 

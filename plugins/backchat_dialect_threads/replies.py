@@ -15,6 +15,7 @@ from backchat.domain.message import Message, Reasoning, Usage
 from backchat.domain.run import Run
 from backchat.domain.times import stamp
 from backchat.errors import BackchatError
+from backchat.services.waiting import pending
 from backchat.web.dialect import Call
 from backchat_dialect_threads import shapes
 
@@ -77,7 +78,7 @@ def shown(
     run: Run, message: Message | None, memories: Sequence[Recalled] | None, files: Sequence[str], now: datetime
 ) -> dict[str, Any]:
     waiting = run.status == "waiting"
-    calls = [c for c in shapes.tool_calls(message) if _is_clients(run, c)] if message is not None and waiting else []
+    calls = _wanted(run, message) if message is not None and waiting else []
     thoughts = [p.text for p in message.parts if type(p) is Reasoning] if message is not None else []
     text = message.text if message is not None else ""
     return {
@@ -103,9 +104,11 @@ def shown(
     }
 
 
-def _is_clients(run: Run, call: Mapping[str, Any]) -> bool:
-    """Whether the client runs what is called; what the server runs it has run before it waits."""
-    return any(tool.name == call["function"]["name"] for tool in run.recipe.tools)
+def _wanted(run: Run, message: Message) -> list[dict[str, Any]]:
+    """The calls that a waiting run still wants something for, in their order; the others the server has run."""
+    waits = pending(run, message)
+    ids = {call.id for call in (*waits.outputs, *waits.decisions)}
+    return [call for call in shapes.tool_calls(message) if call["id"] in ids]
 
 
 def noted(message: Message, assistant: str | None, attachments: Sequence[dict[str, Any]] | None) -> dict[str, Any]:

@@ -69,6 +69,7 @@ class _AssistantFields(Lenient):
     system_prompt = _text("Instructions for the model.")
     tools = Json(list, metadata={"description": "Functions that the client runs, in the form of OpenAI's API."})
     tok_k = _range(1, 100, None, "How many memories, and how many passages of documents, ground a reply.")
+    memory_strategy = _text("Name of the memory strategy of its threads; null for the server's default.")
     custom_fact_extraction_prompt = _text("Instructions for finding what is worth remembering.")
     custom_update_memory_prompt = _text("Instructions for fitting it to what is remembered already.")
 
@@ -144,13 +145,15 @@ class MessageSchema(Lenient):
     memory_response_citation = fields.Boolean(
         load_default=False, metadata={"description": "Ask the model to mark what it took from where, as [n]."}
     )
-    web_search = _text("Auto or off. This server has no web search: Auto answers without.")
+    web_search = _text("Auto or off: with the tools of this server that look things up in the web, if it has any.")
     send_to_llm = fields.Boolean(  # a string even in JSON
         load_default=True, metadata={"description": "false: store the message, answer nothing."}
     )
-    json_output = fields.Boolean(load_default=False, metadata={"description": "Ask for a JSON object."})
+    json_output = fields.Boolean(
+        load_default=False, metadata={"description": "Ask for a JSON object; without effect with tools or web search."}
+    )
     thinking = Json(dict, metadata={"description": "Think first: {} or effort, budget_tokens, exclude_reasoning."})
-    openrouter = Json(dict, metadata={"description": "Accepted and ignored."})
+    openrouter = Json(dict, metadata={"description": "Passed to OpenRouter; other providers do not take it."})
     metadata = Json(dict, metadata={"description": "Kept with the message; custom_timestamp is ISO 8601."})
     files = Uploads(metadata={"description": "Become documents of the thread."})
     operation = _text("chat; the others are refused.")
@@ -174,7 +177,12 @@ class MessageSchema(Lenient):
 class OutputSchema(Lenient):
     tool_call_id = fields.String(required=True, metadata={"description": "Id of the call."})
     output = fields.Raw(
-        required=True, validate=_not_too_deep, metadata={"description": "What the tool answered: text, or JSON."}
+        required=True,
+        validate=_not_too_deep,
+        metadata={
+            "description": "What the tool answered: text, or JSON. Of a call that the user is asked about: "
+            '{"approve": true} or {"approve": false, "reason": ...}.'
+        },
     )
 
 

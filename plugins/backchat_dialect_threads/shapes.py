@@ -40,6 +40,7 @@ def assistant(a: Assistant) -> dict[str, Any]:
         "embedding_provider": a.embedder,
         "embedding_model_name": a.embedding_model,
         "embedding_dims": a.embedding_dims,
+        "memory_strategy": a.memory,
         "custom_fact_extraction_prompt": a.extraction_prompt,
         "custom_update_memory_prompt": a.update_prompt,
         "created_at": stamp(a.created_at),

@@ -49,7 +49,7 @@ def refuse_missing_features(body: Mapping[str, Any]) -> None:
 async def say_of(services: Services, who: Identity, body: Mapping[str, Any], thread: str | None) -> Say:
     """The message as the service takes it, without its files. Raises InvalidInput, NotFound and NotOwned."""
     refuse_missing_features(body)
-    _web_search(body["web_search"])
+    web = _web_search(body["web_search"])
     if not body["content"] and not body["files"]:
         raise InvalidInput(
             "a message needs content or files (a body of JSON says so with Content-Type: application/json)",
@@ -67,6 +67,9 @@ async def say_of(services: Services, who: Identity, body: Mapping[str, Any], thr
         system=body["system_prompt"],
         tools=tools,
         takes_tools=True,
+        confirms=True,
+        web=web,
+        parameters={"openrouter": body["openrouter"]} if body["openrouter"] else {},
         reasoning=reasoning,
         json_output=body["json_output"],
         memory=memory,
@@ -118,8 +121,8 @@ def _memory(body: Mapping[str, Any]) -> MemoryMode:
     return _mode(body[field] or "off", field, MODES)
 
 
-def _web_search(word: str | None) -> None:
-    _mode(word or "off", "web_search", {"auto": True, "on": True, "off": False})
+def _web_search(word: str | None) -> bool:
+    return _mode(word or "off", "web_search", {"auto": True, "on": True, "off": False})
 
 
 def _mode(word: str, field: str, modes: Mapping[str, T]) -> T:

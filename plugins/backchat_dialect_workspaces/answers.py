@@ -71,6 +71,7 @@ class SessionAnswerSchema(Schema):
     stream = fields.Boolean()
     model_parameters = fields.Dict()
     agent_framework = _text()
+    memory_strategy = _maybe()
     is_shared = fields.Boolean()
     is_public = fields.Boolean()
     shareable_link_id = _maybe("null for others than its owner.")

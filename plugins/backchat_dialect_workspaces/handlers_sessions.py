@@ -110,8 +110,8 @@ def _settings(
 ) -> ModelSettings:
     """The settings that the body makes of those that there are; ``shown``: who answers, as it is shown.
 
-    Another provider answers with its own model unless one is given. Raises InvalidInput for a provider or framework
-    that there is not.
+    Another provider answers with its own model unless one is given. Raises InvalidInput for a provider, framework or
+    memory strategy that there is not.
     """
     given = {name: value for name, value in body.items() if name not in shown or value != shown[name]}
     provider, agent = given.get("ai_provider", there.provider), given.get("agent_framework", there.agent)
@@ -119,12 +119,16 @@ def _settings(
         raise InvalidInput(f"must be one of: {', '.join(services.providers.configured)}", field="body.ai_provider")
     if agent not in (None, there.agent) and agent not in services.agents:
         raise InvalidInput(f"must be one of: {', '.join(services.agents)}", field="body.agent_framework")
+    memory = body.get("memory_strategy", there.memory)
+    if memory not in (None, there.memory) and memory not in services.strategies:
+        raise InvalidInput(f"must be one of: {', '.join(services.strategies)}", field="body.memory_strategy")
     chosen = {name: body[field] for field, name in SAMPLING.items() if field in body}
     return replace(
         there,
         provider=provider,
         model=given.get("ai_model", there.model) if provider == there.provider else body.get("ai_model"),
         agent=agent,
+        memory=memory,
         system=body.get("system_prompt", there.system),
         sampling=replace(there.sampling, **chosen),
     )

@@ -85,6 +85,7 @@ class SessionSchema(Lenient):
     stream = Switch("Kept, and without effect.")
     model_parameters = Parameters(PARAMETERS, "What else the provider takes, by its names.")
     agent_framework = Words(MODEL, description="`none`, or the name of an installed framework.")
+    memory_strategy = Words(MODEL, allow_none=True, description="Of those of the server; null for its default.")
 
 
 class SessionChangeSchema(SessionSchema):

@@ -58,6 +58,7 @@ def session(c: Conversation, who: Identity, services: Services) -> dict[str, Any
         "name": c.title or None,
         "status": status_of(c),
         **answering(settings, services),
+        "memory_strategy": settings.memory,
         "system_prompt": settings.system,
         "temperature": sampling.temperature,
         "max_tokens": sampling.max_tokens,

@@ -15,6 +15,8 @@ from backchat.ports.providers import ProviderBackend
 from backchat.ports.transcription import TranscriberBackend
 from backchat_openai.embedder import open_embedder
 from backchat_openai.embedder_settings import EmbedderSchema
+from backchat_openai.groq import GroqSchema
+from backchat_openai.openrouter import OpenRouterSchema
 from backchat_openai.provider import open_openai
 from backchat_openai.settings import GROQ, OPENAI, OPENROUTER, SettingsSchema
 from backchat_openai.transcriber import open_transcriber
@@ -23,7 +25,11 @@ from backchat_openai.transcriber_settings import TranscriberSchema
 
 @hookimpl
 def backchat_providers() -> Sequence[ProviderBackend]:
-    return [Component(preset.name, SettingsSchema(preset), open_openai) for preset in (OPENAI, GROQ, OPENROUTER)]
+    return [
+        Component(OPENAI.name, SettingsSchema(OPENAI), open_openai),
+        Component(GROQ.name, GroqSchema(), open_openai),
+        Component(OPENROUTER.name, OpenRouterSchema(), open_openai),
+    ]
 
 
 @hookimpl

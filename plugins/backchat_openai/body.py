@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from typing import Any
 
 import orjson
 
-from backchat.domain.message import Text, ToolCall, ToolResult
+from backchat.domain.message import Reasoning, Text, ToolCall, ToolResult
+from backchat.domain.tool import ToolDefinition
 from backchat.errors import ProviderRejected
-from backchat.ports.providers import ImageData, ModelRequest, PromptMessage, grounded_system
-from backchat_openai.settings import Settings
+from backchat.ports.providers import FileData, ImageData, ModelRequest, PromptMessage, grounded_system
+from backchat_openai.asking import JSON_PLEASE, call_id, data_url, must_say_json, shown
+from backchat_openai.openrouter import routed
+from backchat_openai.seals import opened_details
+from backchat_openai.settings import OPENROUTER, Settings
 
 PARAMETERS = frozenset(
     {
@@ -29,44 +32,45 @@ PARAMETERS = frozenset(
 """What users may set by name, of the fields that services have beyond the settings of a conversation.
 
 Others are left out: services read fields that pick another model, another host or paid extras, and change the answer's
-format. A deployer sets those with ``extra_body``.
+format. A deployer sets those with ``extra_body``. ``openrouter`` is no field: wishes, to be checked and translated.
 """
 _LENGTHS = frozenset({"max_tokens", "max_completion_tokens"})
 """Two names of one thing: a service refuses a body with both."""
 
 
-def encode(request: ModelRequest, settings: Settings) -> bytes:
-    """The JSON body. Raises ProviderRejected for a prompt that JSON or the protocol cannot carry."""
+def dumped(asked: dict[str, Any]) -> bytes:
+    """The JSON. Raises ProviderRejected for a prompt that JSON cannot carry."""
     try:
-        return orjson.dumps(body(request, settings))
+        return orjson.dumps(asked)
     except orjson.JSONEncodeError:
         raise ProviderRejected("the prompt holds something that JSON cannot carry, such as half a character") from None
 
 
 def body(request: ModelRequest, settings: Settings) -> dict[str, Any]:
+    """Raises ProviderRejected for a prompt that the protocol cannot carry."""
     system = grounded_system(request)
+    if must_say_json(request, [system]):
+        system = f"{system}\n\n{JSON_PLEASE}" if system else JSON_PLEASE
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     for message in request.messages:
-        messages += _messages(message)
+        messages += _messages(message, settings)
+    model = request.model or settings.model
     asked = _chosen(request, settings) | dict(settings.extra_body)
-    asked |= {"model": request.model or settings.model, "messages": messages, "stream": True}
+    asked |= {"model": model, "messages": messages, "stream": True}
+    if settings.preset is OPENROUTER:
+        asked |= routed(request.sampling.parameters.get("openrouter"), model, settings)
     if settings.include_usage:
         asked["stream_options"] = {"include_usage": True}
     if request.tools:
-        asked["tools"] = [
-            {
-                "type": "function",
-                "function": {"name": t.name, "description": t.description, "parameters": dict(t.parameters)},
-            }
-            for t in request.tools
-        ]
+        asked["tools"] = [{"type": "function", "function": _function(tool)} for tool in request.tools]
     if request.json_output:
         asked["response_format"] = {"type": "json_object"}
     if request.reasoning is not None:
+        effort = settings.efforts.get(request.reasoning, request.reasoning)
         if settings.preset.reasoning == "object":
-            asked["reasoning"] = {"effort": request.reasoning}
+            asked["reasoning"] = {"effort": effort}
         else:
-            asked["reasoning_effort"] = request.reasoning
+            asked["reasoning_effort"] = effort
     return asked
 
 
@@ -85,31 +89,50 @@ def _chosen(request: ModelRequest, settings: Settings) -> dict[str, Any]:
     return chosen | {name: value for name, value in named.items() if value is not None}
 
 
-def _messages(message: PromptMessage) -> list[dict[str, Any]]:
+def _function(tool: ToolDefinition) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    return function if tool.strict is None else {**function, "strict": tool.strict}
+
+
+def _messages(message: PromptMessage, settings: Settings) -> list[dict[str, Any]]:
     parts = message.parts
     if message.role == "tool":
         return [
-            {"role": "tool", "tool_call_id": p.call, "content": p.content} for p in parts if isinstance(p, ToolResult)
+            {"role": "tool", "tool_call_id": call_id(p.call), "content": p.content}
+            for p in parts
+            if isinstance(p, ToolResult)
         ]
-    # What the model thought is not sent back: several services refuse it, none needs it.
-    if not any(isinstance(p, ImageData) for p in parts):
-        text = "".join([p.text for p in parts if isinstance(p, Text)])
-        said: dict[str, Any] = {"role": message.role, "content": text}
-        if calls := [_call(p) for p in parts if isinstance(p, ToolCall)]:
-            said["content"] = text or None
-            said["tool_calls"] = calls
-        return [said]
-    if message.role != "user":
-        raise ProviderRejected("this protocol carries images in the user's messages only")
-    return [{"role": "user", "content": [_content(p) for p in parts if isinstance(p, Text | ImageData)]}]
+    content = shown(message)
+    said: dict[str, Any] = {"role": message.role, "content": _content(content)}
+    if calls := [_call(p) for p in parts if isinstance(p, ToolCall)]:
+        said["content"] = said["content"] or None
+        said["tool_calls"] = calls
+    elif not content:
+        return []
+    if settings.reasoning_back and message.role == "assistant":
+        # Also empty: it has to be there (https://api-docs.deepseek.com/guides/thinking_mode#tool-calls).
+        said["reasoning_content"] = "".join([p.text for p in parts if isinstance(p, Reasoning) and p.seal is None])
+    if maker := settings.preset.maker:
+        seals = [p.seal for p in parts if isinstance(p, Reasoning | ToolCall)]
+        if details := [detail for seal in seals for detail in opened_details(seal, maker)]:
+            said["reasoning_details"] = details
+    return [said]
 
 
-def _content(part: Text | ImageData) -> dict[str, Any]:
+def _content(parts: list[Text | ImageData | FileData]) -> str | list[dict[str, Any]]:
+    if all(isinstance(p, Text) for p in parts):
+        return "".join([p.text for p in parts if isinstance(p, Text)])
+    return [_part(p) for p in parts]
+
+
+def _part(part: Text | ImageData | FileData) -> dict[str, Any]:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
-    url = f"data:{part.mime};base64,{b64encode(part.data).decode()}"
-    return {"type": "image_url", "image_url": {"url": url}}
+    if isinstance(part, ImageData):
+        return {"type": "image_url", "image_url": {"url": data_url(part)}}
+    return {"type": "file", "file": {"filename": part.name, "file_data": data_url(part)}}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call_id(call.id), "type": "function", "function": function}

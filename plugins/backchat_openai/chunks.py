@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from orjson import JSONDecodeError, dumps, loads
+from orjson import dumps
 
-from backchat.domain.message import ToolCall, Usage
-from backchat.domain.run import ReasoningDelta, TextDelta
+from backchat.domain.message import Usage
+from backchat.domain.run import ReasoningDelta, ReasoningSealed, TextDelta
 from backchat.errors import ProviderError
 from backchat.ports.providers import Finish, ProviderEvent, UsageReport
 from backchat.upstream.failures import Failures
-from backchat.upstream.sse import LIMIT
+from backchat_openai.details import Details
+from backchat_openai.pieces import Call, Calls, decoded, garbled, text_of
+from backchat_openai.usage import completion_usage
 
 _REASONS: dict[str, Literal["stop", "length", "tool_calls", "content_filter"]] = {
     "stop": "stop",
@@ -25,27 +25,20 @@ _REASONS: dict[str, Literal["stop", "length", "tool_calls", "content_filter"]] =
 }
 
 
-@dataclass(slots=True)
-class _Call:
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
-    size: int = 0
-
-
 class Answer:
-    """One answer in the making.
+    """One answer in the making. ``maker`` is whose seals the ``reasoning_details`` get, of a service that gives such.
 
     done     the sentinel ``[DONE]`` was read
     failure  what was read is not the protocol, or an error that the service reports in mid-stream; to be raised by the
              caller, after the events that came before it
     """
 
-    __slots__ = ("_calls", "_failures", "_reason", "_refused", "_usage", "done", "failure")
+    __slots__ = ("_calls", "_details", "_failures", "_reason", "_refused", "_usage", "done", "failure")
 
-    def __init__(self, failures: Failures) -> None:
+    def __init__(self, failures: Failures, maker: str | None = None) -> None:
         self._failures = failures
-        self._calls: dict[object, _Call] | None = None
+        self._calls = Calls()
+        self._details = Details(maker) if maker else None
         self._reason: str | None = None
         self._refused = False
         self._usage: Usage | None = None
@@ -62,18 +55,22 @@ class Answer:
                 if data == b"[DONE]":
                     self.done = True
                     break
-                chunk = _decoded(data)
-                if not thought and (piece := _plain(chunk)) is not None:
+                chunk = decoded(data)
+                if not thought and not self._details and (piece := _plain(chunk)) is not None:
                     text.append(piece)
                     continue
                 delta = self._delta(chunk, out)
                 if delta is None:
                     continue
-                if thinking := delta.get("reasoning_content") or delta.get("reasoning"):
+                thinking = delta.get("reasoning_content") or delta.get("reasoning")
+                if self._details is not None and (details := delta.get("reasoning_details")):
+                    read = self._details.add(details)
+                    thinking = thinking or read
+                if thinking:
                     if text:
                         out.append(TextDelta("".join(text)))
                         text.clear()
-                    thought.append(_text(thinking))
+                    thought.append(text_of(thinking))
                 content = delta.get("content")
                 if not content and "refusal" in delta:
                     content = delta["refusal"]
@@ -82,7 +79,12 @@ class Answer:
                     if thought:
                         out.append(ReasoningDelta("".join(thought)))
                         thought.clear()
-                    text.append(_text(content))
+                    if self._details:
+                        if text:
+                            out.append(TextDelta("".join(text)))
+                            text.clear()
+                        self._seal(out)
+                    text.append(text_of(content))
                 if "tool_calls" in delta:
                     self._collect(delta["tool_calls"] or [])
         except ProviderError as failure:
@@ -104,10 +106,12 @@ class Answer:
         if self._refused and finish == "stop":
             finish = "content_filter"
         out: list[ProviderEvent] = []
+        self._seal(out)
         if finish in ("stop", "tool_calls"):
             # A call of an answer that was cut short or withheld may lack half of its arguments.
-            out += [_whole(call) for call in (self._calls or {}).values()]
-            finish = "tool_calls" if out else "stop"
+            calls = self._calls.whole()
+            out += calls
+            finish = "tool_calls" if calls else "stop"
         return [*out, Finish(finish)]
 
     def _delta(self, chunk: Any, out: list[ProviderEvent]) -> dict[str, Any] | None:
@@ -116,8 +120,10 @@ class Answer:
         if chunk.get("error"):
             raise self._failures.reported(chunk["error"])
         usage = chunk.get("usage")
-        if not usage and "x_groq" in chunk:
-            usage = _groq_usage(chunk["x_groq"])
+        if type(groq := chunk.get("x_groq")) is dict:
+            if groq.get("error"):
+                raise self._failures.reported(groq["error"])
+            usage = usage or groq.get("usage")
         if usage:
             self._count(usage, out)
         choices = chunk.get("choices")
@@ -129,7 +135,7 @@ class Answer:
         if choice.get("error"):
             raise self._failures.reported(choice["error"])
         if reason := choice.get("finish_reason"):
-            self._reason = _text(reason)
+            self._reason = text_of(reason)
         # ``message`` is what a server sends that does not stream.
         delta = choice.get("delta") or choice.get("message")
         if not delta:
@@ -142,36 +148,30 @@ class Answer:
         """Fragments of a call share an index; servers that leave it out begin a call with a new id."""
         if type(fragments) is not list:
             raise garbled()
-        if self._calls is None:
-            self._calls = {}
         calls = self._calls
         for fragment in fragments:
             function = fragment.get("function") if type(fragment) is dict else None
             if type(function) is not dict:
                 raise garbled()
-            id = _text(fragment.get("id") or "")
+            id = text_of(fragment.get("id") or "")
             key = fragment.get("index")
             if type(key) is not int:
                 key = id or next(reversed(calls), id)
-            call = calls.setdefault(key, _Call())
+            call = calls.setdefault(key, Call())
             call.id = call.id or id
-            call.name = call.name or _text(function.get("name") or "")
+            call.name = call.name or text_of(function.get("name") or "")
             arguments = function.get("arguments") or ""
-            piece = dumps(arguments).decode() if type(arguments) is dict else _text(arguments)
-            call.arguments.append(piece)
-            call.size += len(piece)
-            if call.size > LIMIT or len(calls) > 1000:
-                raise ProviderError("the model service sent a tool call that is too long")
+            calls.add(call, dumps(arguments).decode() if type(arguments) is dict else text_of(arguments))
+
+    def _seal(self, out: list[ProviderEvent]) -> None:
+        if self._details:
+            out.append(ReasoningSealed(self._details.sealed()))
 
     def _count(self, reported: Any, out: list[ProviderEvent]) -> None:
-        usage = _usage(reported)
+        usage = completion_usage(reported)
         if usage != self._usage:
             self._usage = usage
             out.append(UsageReport(usage))
-
-
-def garbled() -> ProviderError:
-    return ProviderError("the model service sent something that is not its protocol")
 
 
 def _plain(chunk: Any) -> str | None:
@@ -180,48 +180,10 @@ def _plain(chunk: Any) -> str | None:
         choice = chunk["choices"][0]
         delta = choice["delta"]
         content = delta["content"]
-        if type(content) is not str or len(delta) != 1 or choice["finish_reason"] is not None:
+        if type(content) is not str or not content or choice["finish_reason"] is not None:
+            return None
+        if len(delta) != 1 and (len(delta) != 2 or "role" not in delta):
             return None
     except (KeyError, IndexError, TypeError):
         return None
     return None if chunk.get("usage") or chunk.get("error") or choice.get("error") else content
-
-
-def _decoded(data: bytes) -> Any:
-    try:
-        return loads(data)
-    except JSONDecodeError:
-        raise garbled() from None
-
-
-def _text(value: object) -> str:
-    if type(value) is not str:
-        raise garbled()
-    return value
-
-
-def _whole(call: _Call) -> ToolCall:
-    if not call.name:
-        raise garbled()
-    return ToolCall(call.id or f"call_{uuid.uuid4().hex}", call.name, "".join(call.arguments) or "{}")
-
-
-def _groq_usage(extra: Any) -> Any:
-    return extra.get("usage") if type(extra) is dict else None
-
-
-def _usage(reported: Any) -> Usage:
-    if type(reported) is not dict:
-        raise garbled()
-    sent, said = _tokens(reported, "prompt_tokens"), _tokens(reported, "completion_tokens")
-    cached = _tokens(reported.get("prompt_tokens_details"), "cached_tokens")
-    cached = cached or _tokens(reported, "prompt_cache_hit_tokens")  # DeepSeek's name for it
-    thought = _tokens(reported.get("completion_tokens_details"), "reasoning_tokens")
-    if thought and _tokens(reported, "total_tokens") == sent + said + thought:
-        said += thought  # xAI counts reasoning beside the completion; everyone else counts it in
-    return Usage(sent, said, min(cached, sent), min(thought, said))
-
-
-def _tokens(counts: Any, name: str) -> int:
-    value = counts.get(name) if type(counts) is dict else None
-    return value if type(value) is int and value > 0 else 0

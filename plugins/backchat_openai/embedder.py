@@ -16,8 +16,8 @@ from yarl import URL
 from backchat.errors import ProviderError, ProviderRejected
 from backchat.upstream.failures import Failures
 from backchat.upstream.http import post, problem, start_of, whole
-from backchat_openai.chunks import garbled
 from backchat_openai.embedder_settings import KNOWN_DIMENSIONS, EmbedderSettings
+from backchat_openai.pieces import garbled
 from backchat_openai.service import open_service
 
 _LONGEST_ANSWER = 256 << 20

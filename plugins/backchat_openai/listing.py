@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from orjson import JSONDecodeError, loads
 
 from backchat.errors import ProviderError
-from backchat_openai.chunks import garbled
+from backchat_openai.pieces import garbled
 
 
 def listed_models(body: bytes) -> Sequence[str]:

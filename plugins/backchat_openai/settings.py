@@ -2,44 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields, post_load, validate
 
 from backchat.upstream.options import seconds, service_url
 from backchat_openai.service import OpenAIServiceSchema
 
-_OWN_KEYS = frozenset({"model", "messages", "stream", "stream_options", "tools"})
+_OWN_KEYS = frozenset({"model", "messages", "input", "stream", "stream_options", "tools"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
     """Defaults for one service.
 
-    reasoning  how it wants the effort: a field ``reasoning_effort``, or an object ``reasoning: {effort}``
+    reasoning  how chat completions want the effort: a field ``reasoning_effort``, or an object ``reasoning: {effort}``
+    files      it reads PDFs, at ``base_url``
+    maker      of the seals on what its chat completions show of the model's thinking; None: it gives nothing to seal
     """
 
     name: str
     base_url: str
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"]
     reasoning: Literal["field", "object"] = "field"
+    files: bool = False
+    maker: str | None = None
 
 
-OPENAI = Preset(name="openai", base_url="https://api.openai.com/v1", max_tokens_field="max_completion_tokens")
+OPENAI = Preset(
+    name="openai", base_url="https://api.openai.com/v1", max_tokens_field="max_completion_tokens", files=True
+)
 GROQ = Preset(name="groq", base_url="https://api.groq.com/openai/v1", max_tokens_field="max_completion_tokens")
 OPENROUTER = Preset(
-    name="openrouter", base_url="https://openrouter.ai/api/v1", max_tokens_field="max_tokens", reasoning="object"
+    name="openrouter",
+    base_url="https://openrouter.ai/api/v1",
+    max_tokens_field="max_tokens",
+    reasoning="object",
+    maker="openrouter",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
+    """``routing``, ``models`` and ``plugins`` are OpenRouter's; ``efforts`` are the service's words for ours."""
+
     preset: Preset
     model: str
     base_url: str
     max_tokens_field: str
+    api: Literal["chat", "responses"] = "chat"
     api_key: str | None = field(default=None, repr=False)
     organization: str | None = None
     project: str | None = None
@@ -48,9 +62,22 @@ class Settings:
     vision: bool = True
     tools: bool = True
     reasoning: bool = True
+    json_output: bool = True
+    files: bool = False
+    efforts: Mapping[str, str] = field(default_factory=dict)
+    reasoning_summary: str | None = "auto"
+    reasoning_back: bool = False
     include_usage: bool = True
     connect_timeout: float = 10
-    read_timeout: float = 120
+    read_timeout: float = 300
+    routing: Mapping[str, Any] = field(default_factory=dict)
+    models: Sequence[str] = ()
+    plugins: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def service(self) -> str:
+        """The host: what one service has sealed, another one that speaks the same protocol cannot open."""
+        return urlsplit(self.base_url).hostname or ""
 
 
 def _no_own_keys(value: Mapping[str, Any]) -> None:
@@ -68,6 +95,13 @@ class SettingsSchema(OpenAIServiceSchema):
         validate=service_url,
         metadata={"description": "Where the API lives, up to and without `/chat/completions`; a query string is kept."},
     )
+    api = fields.String(
+        load_default="chat",
+        validate=validate.OneOf(["chat", "responses"]),
+        metadata={
+            "description": "Which API is asked: chat completions, or the Responses API, where nothing is stored."
+        },
+    )
     extra_body = fields.Dict(
         keys=fields.String(),
         load_default=dict,
@@ -76,17 +110,57 @@ class SettingsSchema(OpenAIServiceSchema):
     )
     vision = fields.Boolean(load_default=True, metadata={"description": "Whether the model accepts images."})
     tools = fields.Boolean(load_default=True, metadata={"description": "Whether the model calls tools."})
-    reasoning = fields.Boolean(load_default=True, metadata={"description": "Whether a reasoning effort may be set."})
+    reasoning = fields.Boolean(
+        load_default=True,
+        metadata={
+            "description": "Whether a reasoning effort may be set. With `api: responses`, false is a must for models "
+            "that do not reason: the service refuses to be asked for their thinking."
+        },
+    )
+    json_output = fields.Boolean(
+        load_default=True, metadata={"description": "Whether the model can be held to a JSON object."}
+    )
+    files = fields.Boolean(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Whether the model reads PDFs itself; unless set, at OpenAI's own address only."},
+    )
+    efforts = fields.Dict(
+        keys=fields.String(validate=validate.OneOf(["low", "medium", "high"])),
+        values=fields.String(validate=validate.Length(min=1)),
+        load_default=dict,
+        metadata={"description": "The service's words for the efforts `low`, `medium` and `high`, if it has others."},
+    )
+    reasoning_summary = fields.String(
+        load_default="auto",
+        allow_none=True,
+        validate=validate.OneOf(["auto", "concise", "detailed"]),
+        metadata={
+            "description": "With `api: responses`: how a model that is told to think sums that up; null for not at all."
+        },
+    )
+    reasoning_back = fields.Boolean(
+        load_default=False,
+        metadata={
+            "description": "With `api: chat`: give the model's thinking back as `reasoning_content`. DeepSeek and "
+            "Moonshot require it of models that think and call tools; others refuse it, or need none."
+        },
+    )
     max_tokens_field = fields.String(
         validate=validate.OneOf(["max_completion_tokens", "max_tokens"]),
-        metadata={"description": "Name of the field that limits the length of an answer; older servers: `max_tokens`."},
+        metadata={
+            "description": "With `api: chat`: the field that limits an answer's length; older servers: `max_tokens`."
+        },
     )
     include_usage = fields.Boolean(
         load_default=True,
-        metadata={"description": "Ask for token counts in the stream; switch off for servers that refuse the option."},
+        metadata={
+            "description": "With `api: chat`: ask for token counts in the stream; off for servers that refuse it."
+        },
     )
     read_timeout = seconds(
-        120, "Seconds of silence after which an answer counts as lost, before or after its first token."
+        300,
+        "Seconds of silence on the connection after which an answer counts as lost, before or after its first byte.",
     )
 
     def __init__(self, preset: Preset) -> None:
@@ -96,5 +170,7 @@ class SettingsSchema(OpenAIServiceSchema):
             self.fields[name].load_default = getattr(preset, name)
 
     @post_load
-    def freeze(self, data: Mapping[str, Any], **_: object) -> Settings:
+    def freeze(self, data: dict[str, Any], **_: object) -> Settings:
+        if data["files"] is None:
+            data["files"] = self._preset.files and data["base_url"] == self._preset.base_url
         return Settings(preset=self._preset, **data)

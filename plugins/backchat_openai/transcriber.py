@@ -18,7 +18,7 @@ from backchat.domain.message import Usage
 from backchat.ports.transcription import Audio, Transcript
 from backchat.upstream.failures import Failures
 from backchat.upstream.http import post, problem, start_of, whole
-from backchat_openai.chunks import garbled
+from backchat_openai.pieces import garbled
 from backchat_openai.service import open_service
 from backchat_openai.transcriber_settings import TranscriberSettings
 

@@ -1,7 +1,11 @@
-"""Every memory strategy keeps the contract of the port; what is peculiar to ``window``."""
+"""Every memory strategy keeps the contract of the port; what is peculiar to ``window``.
+
+What is peculiar to ``summary`` is in ``tests/test_summary_strategy.py``.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -11,7 +15,10 @@ import pytest
 from marshmallow import ValidationError
 
 from backchat.domain.message import Image, Text, ToolCall, ToolResult
+from backchat.ports.newest import newest
 from backchat.testing.memory_contract import ListHistory, MemoryContract, conversation, talk, with_tools
+from backchat_summary.settings import SettingsSchema as SummarySchema
+from backchat_summary.strategy import Rolling, open_summary
 from backchat_window.strategy import SettingsSchema, Window, open_window
 
 
@@ -40,6 +47,27 @@ class TestNarrowWindow(TestWindow):
     section = MappingProxyType({"size": 50, "max_characters": 20})
 
 
+class TestRolling(MemoryContract):
+    section: Mapping[str, Any] = MappingProxyType({})
+
+    @pytest.fixture
+    async def strategy(self) -> AsyncIterator[Rolling]:
+        async with open_summary(SummarySchema().load(self.section)) as strategy:
+            yield strategy
+
+
+class TestRollingOfOne(TestRolling):
+    section = MappingProxyType({"size": 1, "after": 1})
+
+
+class TestRollingInSteps(TestRolling):
+    section = MappingProxyType({"size": 3, "after": 50, "step": 1000})
+
+
+class TestNarrowRolling(TestRolling):
+    section = MappingProxyType({"size": 10, "after": 100, "max_characters": 400})
+
+
 async def test_shows_as_many_messages_as_it_may() -> None:
     messages = talk(30)
     assert list((await window().select(ListHistory(messages))).messages) == messages[-20:]
@@ -58,6 +86,14 @@ async def test_older_messages_give_way_to_the_bound_of_characters() -> None:
     for characters, shown in [(9, 3), (8, 2), (5, 2), (4, 1), (2, 1), (1, 1)]:
         picked = (await window(max_characters=characters).select(ListHistory(messages))).messages
         assert list(picked) == messages[-shown:], characters
+
+
+async def test_one_is_the_least() -> None:
+    for messages in (talk(3), with_tools(2)):
+        async with asyncio.timeout(5):
+            shown = await newest(ListHistory(messages), 0)
+        assert shown[-1] == messages[-1]
+        assert shown[0].role != "tool"
 
 
 async def test_a_gap_is_never_left() -> None:

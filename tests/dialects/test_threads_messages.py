@@ -79,7 +79,8 @@ async def test_what_is_asked_for_reaches_the_model(serve: Serve, how: str) -> No
     assert status == 200, body
     (request,) = provider.requests
     assert (request.system, request.model, request.reasoning) == ("Be brief.", "other-model", "high")
-    assert request.json_output
+    assert not request.json_output, "as there are tools"
+    assert request.sampling.parameters == {"openrouter": {"sort": "price"}}
     assert [t.name for t in request.tools] == ["get_current_weather"]
     assert (body["content"], body["status"], body["reasoning"]) == ("said", "COMPLETED", "hm")
     assert (body["model_provider"], body["model_name"]) == ("scripted", "other-model")

@@ -28,6 +28,7 @@ NEW: dict[str, Any] = {
     "stream": False,
     "model_parameters": {},
     "agent_framework": "none",
+    "memory_strategy": None,
     "is_shared": False,
     "is_public": False,
     "permission": "owner",
@@ -45,6 +46,7 @@ CHOSEN = {
     "stream": True,
     "model_parameters": {"seed": 7, "stop": ["\n"], "deep": {"a": None}},
     "agent_framework": "none",
+    "memory_strategy": "default",
     "status": "completed",
 }
 
