@@ -43,9 +43,7 @@ class Failures:
 
     __slots__ = ("_codes", "_secrets", "_service")
 
-    def __init__(
-        self, secrets: Iterable[str], codes: Mapping[str, int] = CODES, service: str = MODEL_SERVICE
-    ) -> None:
+    def __init__(self, secrets: Iterable[str], codes: Mapping[str, int] = CODES, service: str = MODEL_SERVICE) -> None:
         self._codes, self._service = codes, service
         self._secrets = sorted({s for s in secrets if s}, key=len, reverse=True)
 
