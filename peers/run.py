@@ -77,14 +77,21 @@ def llamacpp(key: str) -> Iterator[str]:
 
 @contextmanager
 def running(name: str, command: Sequence[str | Path], health: str, settings: Mapping[str, str]) -> Iterator[str]:
-    """A server that is told its port as its last argument; yields its address."""
+    """A server that is told its port as its last argument; yields its address.
+
+    ``BACKCHAT_PEER_SELF`` is where it speaks OpenAI's protocol, for one that asks itself.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = WORK / f"{name}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*command, str(port)], cwd=WORK, env={**os.environ, **settings}, stdout=output, stderr=subprocess.STDOUT
+            [*command, str(port)],
+            cwd=WORK,
+            env={**os.environ, **settings, "BACKCHAT_PEER_SELF": f"http://127.0.0.1:{port}/v1"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         try:
             wait_for(f"http://127.0.0.1:{port}{health}", process, log)
@@ -118,7 +125,7 @@ def main() -> int:
     key = f"sk-peer-{secrets.token_hex(16)}"
     with litellm(key) as proxy, llamacpp(key) as local:
         settings = {"BACKCHAT_PEER_LITELLM": proxy, "BACKCHAT_PEER_LLAMACPP": local, "BACKCHAT_PEER_KEY": key}
-        command = [python, "-m", "pytest", str(HERE), *sys.argv[1:]]
+        command = [python, "-m", "pytest", str(HERE), "-rx", *sys.argv[1:]]
         return subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, check=False).returncode
 
 

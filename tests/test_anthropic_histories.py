@@ -92,13 +92,13 @@ PDF = FileData("a.pdf", "application/pdf", b"%PDF")
 @pytest.mark.parametrize(
     ("request_", "section", "reason"),
     [
-        (ModelRequest(messages=[question(ImageData("image/png", b"1"))]), {"vision": False}, "see images"),
-        (ModelRequest(messages=[question(PDF)]), {"files": False}, "read documents"),
-        (ask("hi", WEATHER), {"tools": False}, "call tools"),
+        (ModelRequest(messages=[question(ImageData("image/png", b"1"))]), {"vision": False}, "sees no images"),
+        (ModelRequest(messages=[question(PDF)]), {"files": False}, "reads no documents"),
+        (ask("hi", WEATHER), {"tools": False}, "calls no tools"),
         (replace(ask("hi"), reasoning="low"), {"reasoning": False}, "think"),
         (replace(ask("hi"), json_output=True), {"json_output": False}, "JSON"),
         (ModelRequest(messages=[question(ImageData("image/tiff", b"1"))]), {}, "image/tiff"),
-        (ModelRequest(messages=[question(FileData("a", "text/csv", b"1"))]), {}, "text/csv"),
+        (ModelRequest(messages=[question(FileData("a", "text/csv", b"1"))]), {}, "documents of this type"),
         (ask("hi", replace(WEATHER, name="get.weather")), {}, "names"),
         (ask("half a character: \ud83d"), {}, "half a character"),
         (ask(" "), {}, "says nothing"),

@@ -15,6 +15,7 @@ from backchat.errors import ProviderCredentials, ProviderError, ProviderThrottle
 from backchat.plugins import Plugins
 from backchat.ports.providers import Abilities
 from backchat_anthropic import provider as provider_module
+from backchat_anthropic.messages import IMAGES
 from backchat_anthropic.provider import AnthropicProvider, open_anthropic
 from backchat_anthropic.settings import SettingsSchema
 
@@ -48,11 +49,13 @@ def test_the_plugin_offers_it() -> None:
 async def test_abilities_are_as_configured() -> None:
     plain = SettingsSchema().load({"model": "claude-1"})
     async with open_anthropic(plain) as provider:
-        assert provider.abilities == Abilities(files=frozenset({"application/pdf"}))
+        assert provider.abilities == Abilities(image_types=IMAGES, files=frozenset({"application/pdf"}))
         assert provider.model == "claude-1"
     less = dict.fromkeys(("vision", "tools", "reasoning", "json_output", "files"), False)
     async with open_anthropic(SettingsSchema().load({"model": "claude-1", **less})) as provider:
-        assert provider.abilities == Abilities(vision=False, tools=False, reasoning=False, json_output=False)
+        assert provider.abilities == Abilities(
+            vision=False, tools=False, reasoning=False, json_output=False, image_types=IMAGES
+        )
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from backchat.ports.providers import (
     ToolDefinition,
 )
 from backchat.testing.provider import WEATHER, ask, collect
+from backchat_ollama.body import IMAGES
 from backchat_ollama.provider import open_ollama
 from backchat_ollama.settings import SettingsSchema
 from ollama_trials import KEY, answer, settings
@@ -209,9 +210,9 @@ async def test_what_the_model_cannot_do_is_refused_before_the_service_is_asked(u
 
 async def test_abilities(upstream: Upstream) -> None:
     async with open_ollama(settings(upstream)) as provider:
-        assert provider.abilities == Abilities(vision=False)
+        assert provider.abilities == Abilities(vision=False, image_types=IMAGES)
     async with open_ollama(settings(upstream, vision=True, tools=False, reasoning=False)) as provider:
-        assert provider.abilities == Abilities(vision=True, tools=False, reasoning=False)
+        assert provider.abilities == Abilities(vision=True, tools=False, reasoning=False, image_types=IMAGES)
 
 
 async def test_a_schema_goes_out_as_it_came(upstream: Upstream) -> None:

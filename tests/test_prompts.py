@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from backchat.domain.message import Foreign, Part, Reasoning, Role, Text, ToolCall, ToolResult
+from backchat.errors import NoVision
+from backchat.ports.providers import Abilities, ImageData, PromptPart
 from backchat.services.trees import NewMessage
 from backchat.testing.provider import ScriptedProvider
 from backchat_openai.body import body
@@ -119,3 +121,32 @@ async def test_an_answer_whose_id_somebody_has_taken() -> None:
         assert (ended.status, ended.answer, answer.text) == ("completed", answer.id, "Hello")
         assert answer.id != run.answer
         assert [m.text for m in await one.services.trees.whole(ANN, run.conversation)] == ["Hi", "Hello"]
+
+
+PNG, GIF = b"\x89PNG\r\n\x1a\n", b"GIF89a"
+
+
+@pytest.mark.parametrize(
+    ("declared", "data", "shown"),
+    [
+        ("image/png", PNG, ImageData("image/png", PNG)),
+        ("image/jpeg", PNG, ImageData("image/png", PNG)),
+        ("image/png", GIF, Text("[image: image/gif]")),
+        ("image/tiff", b"II*\0", Text("[image: image/tiff]")),
+    ],
+)
+async def test_an_image_is_what_its_bytes_say_and_is_shown_to_models_that_see_such(
+    declared: str, data: bytes, shown: PromptPart
+) -> None:
+    """A service refuses the whole conversation for an image of another type than it says, or than it can read."""
+    everything = ScriptedProvider(["nice"], name="everything")
+    choosy = ScriptedProvider(["hm"], name="choosy", abilities=Abilities(image_types=frozenset({"image/png"})))
+    async with node(SlowStore(), everything, choosy) as one:
+        run = await one.say("Look", images=[ImageData(declared, data)])
+        await one.runs.result(ANN, run.id)
+        again = await one.say("Well?", conversation=run.conversation, provider="choosy")
+        await one.runs.result(ANN, again.id)
+        assert choosy.requests[0].messages[0].parts == (Text("Look"), shown)
+        if not isinstance(shown, ImageData) and declared != "image/png":
+            with pytest.raises(NoVision, match=declared):
+                await one.say("Look", provider="choosy", images=[ImageData(declared, data)])

@@ -119,6 +119,7 @@ class Abilities:
     """What the configured model can do. The server refuses before the call what its model cannot.
 
     vision, tools, reasoning, json_output  what the fields of a request of these names ask for
+    image_types   MIME types of the images that it sees; empty for whatever they are
     files         MIME types of the documents that it reads itself; of others it is shown the passages that fit
     instructions  it does what it is told, so that it can extract facts or describe an image; ``echo`` does not
     """
@@ -127,8 +128,13 @@ class Abilities:
     tools: bool = True
     reasoning: bool = True
     json_output: bool = True
+    image_types: frozenset[str] = frozenset()
     files: frozenset[str] = frozenset()
     instructions: bool = True
+
+    def sees(self, mime: str) -> bool:
+        """Whether it sees images of this type."""
+        return self.vision and (not self.image_types or mime in self.image_types)
 
 
 class LLMProvider(Protocol):

@@ -11,7 +11,7 @@ from backchat.domain.tool import ToolDefinition
 from backchat.errors import BackchatError
 from backchat.ports.agents import Agent
 from backchat.ports.providers import Abilities, PromptMessage, ProviderEvent
-from backchat.services.prompts import without_images
+from backchat.services.prompts import seen
 from backchat.services.replying import Reply
 
 
@@ -29,7 +29,7 @@ class Turn:
 
     async def ask(self, messages: Sequence[PromptMessage]) -> AsyncGenerator[ProviderEvent, None]:
         async def prompt(abilities: Abilities) -> Sequence[PromptMessage]:
-            return messages if abilities.vision else without_images(messages)
+            return seen(messages, abilities)
 
         async with self._one_at_a_time:
             self.error = None

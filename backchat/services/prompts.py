@@ -11,6 +11,7 @@ from backchat.ports.providers import Abilities, FileData, ImageData, PromptMessa
 from backchat.ports.storage import RecordStore
 from backchat.services import blobs
 from backchat.services.document_records import DOCUMENT, document_of
+from backchat.services.filenames import image_type
 from backchat.services.files import file_bytes
 
 MOST_FILES = 20 << 20
@@ -18,8 +19,8 @@ MOST_FILES = 20 << 20
 
 
 async def prompt_messages(store: RecordStore, messages: Sequence[Message], abilities: Abilities) -> list[PromptMessage]:
-    """Messages with the bytes of their images; for a model without vision, a line of text in place of each image. So
-    there is in place of each document, unless the model reads such ones itself: then its bytes, of the newest ones.
+    """Messages with the bytes of their images; a line of text in place of each that the model cannot see. So there is
+    in place of each document, unless the model reads such ones itself: then its bytes, of the newest ones.
 
     Left out is what services refuse: messages of nothing but reasoning, as a cancelled reply may be, or of nothing at
     all; tool calls that the messages right after theirs do not answer, results of no call in the message right before
@@ -41,9 +42,9 @@ async def prompt_messages(store: RecordStore, messages: Sequence[Message], abili
             return documents.get(p.document) or Text(f"\n[file: {p.name}]")
         if not isinstance(p, Image):
             return p
-        if p.file in data:
-            return ImageData(p.mime, data[p.file])
-        return _described(p.mime)
+        bytes = data.get(p.file)
+        mime = (image_type(bytes) if bytes is not None else None) or p.mime
+        return ImageData(mime, bytes) if bytes is not None and abilities.sees(mime) else _described(mime)
 
     prompt: list[PromptMessage] = []
     asked: set[str] = set()
@@ -59,12 +60,13 @@ async def prompt_messages(store: RecordStore, messages: Sequence[Message], abili
     return prompt
 
 
-def without_images(messages: Sequence[PromptMessage]) -> list[PromptMessage]:
-    """The messages for a model without vision: a line of text in place of each image."""
-    return [
-        replace(m, parts=tuple([_described(p.mime) if isinstance(p, ImageData) else p for p in m.parts]))
-        for m in messages
-    ]
+def seen(messages: Sequence[PromptMessage], abilities: Abilities) -> list[PromptMessage]:
+    """The messages for a model with these abilities: a line of text in place of each image that it cannot see."""
+
+    def shown(part: PromptPart) -> PromptPart:
+        return _described(part.mime) if type(part) is ImageData and not abilities.sees(part.mime) else part
+
+    return [replace(m, parts=tuple([shown(p) for p in m.parts])) for m in messages]
 
 
 async def _documents(store: RecordStore, messages: Sequence[Message], readable: Set[str]) -> dict[str, FileData]:

@@ -121,7 +121,7 @@ def _can(fallback: Configured, say: Say) -> bool:
     """Whether it is worth asking: it would refuse what its model cannot do."""
     able = fallback.provider.abilities
     return (
-        (able.vision or not say.images)
+        all(able.sees(image.mime) for image in say.images)
         and (able.reasoning or say.reasoning is None)
         and (able.json_output or not say.json_output)
     )
@@ -132,6 +132,8 @@ def _refuse(chosen: Configured, say: Say) -> None:
     able = chosen.provider.abilities
     if say.images and not able.vision:
         raise NoVision(f"the model of provider {chosen.name!r} cannot see images")
+    if unseen := [image.mime for image in say.images if not able.sees(image.mime)]:
+        raise NoVision(f"the model of provider {chosen.name!r} cannot see images of the type {unseen[0]}")
     if say.reasoning is not None and not able.reasoning:
         raise InvalidInput(f"the model of provider {chosen.name!r} cannot show its thinking", field="body.thinking")
     if say.json_output and not able.json_output:

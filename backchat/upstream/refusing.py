@@ -16,7 +16,8 @@ def refuse(request: ModelRequest, abilities: Abilities) -> None:
         raise ProviderRejected("this model cannot be held to a JSON object")
     for message in request.messages:
         for part in message.parts:
-            if type(part) is ImageData and not abilities.vision:
-                raise ProviderRejected("this model sees no images")
+            if type(part) is ImageData and not abilities.sees(part.mime):
+                kind = f" of the type {part.mime}" if abilities.vision else ""
+                raise ProviderRejected(f"this model sees no images{kind}")
             if type(part) is FileData and part.mime not in abilities.files:
                 raise ProviderRejected("this model reads no documents of this type")

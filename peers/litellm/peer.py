@@ -1,35 +1,65 @@
-"""What LiteLLM's own mock models cannot do: a streamed tool call, an error in mid-stream, a refused request or key.
+"""The models behind the proxy, which say the same through every face of it; and who may ask them.
+
+``mirror`` says what reached it, as JSON; the others do what they are called. The city of a call is the last word asked.
 
 Loaded by the LiteLLM proxy, in its own environment: nothing of backchat is importable here.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import re
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from fastapi import Request
-from litellm import BadRequestError, CustomLLM, InternalServerError
+from litellm import BadRequestError, CustomLLM, InternalServerError, RateLimitError
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
+
+SEA = "The sea is wide; l'oc\u00e9an est profond \U0001f30a."
+PAUSE = 0.002
+"""Seconds between words, so that they do not arrive as one."""
+REFUSALS = {
+    "rejecter": partial(BadRequestError, "the context is too long"),
+    "throttled": partial(RateLimitError, "slower, please"),
+    "broken": partial(InternalServerError, "broken at once"),
+}
 
 
 class Peer(CustomLLM):
     async def astreaming(self, *args: Any, **named: Any) -> AsyncIterator[Any]:
         model, messages = named["model"], named["messages"]
-        if model == "rejecter":
-            raise BadRequestError("the context is too long", model=model, llm_provider="peer")
+        if refusal := REFUSALS.get(model):
+            raise refusal(model=model, llm_provider="peer")
         if model == "breaker":
             yield _chunk(text="so far")
             raise InternalServerError("broken midway", model=model, llm_provider="peer")
-        if messages[-1]["role"] == "tool":
-            yield _chunk(text=f"It says: {messages[-1]['content']}")
-            yield _chunk(finish="stop")
+        if model == "caller" and messages[-1]["role"] != "tool":
+            city = _text(messages[-1]).split()[-1]
+            yield _chunk(call=("call_1", "get_weather", '{"ci'))
+            yield _chunk(call=(None, None, f'ty": "{city}"}}'))
+            yield _chunk(finish="tool_calls")
             return
-        city = messages[-1]["content"].split()[-1]
-        yield _chunk(call=("call_1", "get_weather", '{"ci'))
-        yield _chunk(call=(None, None, f'ty": "{city}"}}'))
-        yield _chunk(finish="tool_calls")
+        for piece in _answer(model, messages, named["optional_params"]):
+            yield _chunk(text=piece)
+            await asyncio.sleep(PAUSE)
+        yield _chunk(finish="length" if model == "cut-off" else "stop")
+
+
+def _answer(model: str, messages: list[Any], options: dict[str, Any]) -> list[str]:
+    if model == "mirror":
+        return [json.dumps({"messages": messages, **options}, default=str)]
+    if model == "caller":
+        return [f"It says: {_text(messages[-1])}"]
+    return ["word "] * 60 if model == "long-talker" else re.findall(r"\S+ ?", SEA)
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "".join([part.get("text", "") for part in content])
 
 
 def _chunk(text: str = "", call: tuple[str | None, str | None, str] | None = None, finish: str = "") -> Any:

@@ -12,7 +12,7 @@ import sys
 import gguf
 import numpy as np
 
-WIDTH, LAYERS, HEADS, INNER, CONTEXT = 64, 2, 4, 128, 4096
+WIDTH, LAYERS, HEADS, INNER, CONTEXT = 64, 2, 4, 128, 16384
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>"
 SPECIAL = [(b"<unk>", gguf.TokenType.UNKNOWN), (b"<s>", gguf.TokenType.CONTROL), (b"</s>", gguf.TokenType.CONTROL)]
 BYTES = [(b"<0x%02X>" % byte, gguf.TokenType.BYTE) for byte in range(256)]

@@ -16,7 +16,8 @@ def main(path: str, port: int) -> None:
     settings.hostnames = ["127.0.0.1"]
     settings.port = port
     settings.api_keys = [os.environ["BACKCHAT_PEER_KEY"]]
-    settings.n_ctx, settings.n_parallel = 8192, 4
+    settings.n_ctx, settings.n_parallel = 4 * 16384, 4
+    settings.endpoint_slots = True
     settings.use_jinja, settings.warmup = True, False
     server = xllamacpp.Server(settings)
     print(server.listening_address, flush=True)

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from backchat.errors import ProviderRejected
-from backchat.ports.providers import FileData, ImageData, ModelRequest, ToolDefinition, grounded_system
+from backchat.ports.providers import ModelRequest, ToolDefinition, grounded_system
 from backchat_anthropic.generations import Generation, generation
 from backchat_anthropic.messages import Conversation, conversation
 from backchat_anthropic.objects import ASKED
@@ -43,7 +43,7 @@ def encode(request: ModelRequest, settings: Settings, service: str) -> Asked:
 
     Raises ProviderRejected for what the model cannot do, and for a prompt that JSON or the protocol cannot carry.
     """
-    _refuse(request, settings)
+    _refuse_names(request)
     made = body(request, settings, service)
     try:
         encoded = orjson.dumps(made)
@@ -76,17 +76,7 @@ def body(request: ModelRequest, settings: Settings, service: str) -> dict[str, A
     return asked
 
 
-def _refuse(request: ModelRequest, settings: Settings) -> None:
-    parts = [p for m in request.messages for p in m.parts]
-    lacking = {
-        "see images": not settings.vision and any(isinstance(p, ImageData) for p in parts),
-        "read documents": not settings.files and any(isinstance(p, FileData) for p in parts),
-        "call tools": not settings.tools and bool(request.tools),
-        "be told how hard to think": not settings.reasoning and request.reasoning is not None,
-        "be asked for a JSON object": not settings.json_output and request.json_output,
-    }
-    if what := next((verb for verb, lacks in lacking.items() if lacks), None):
-        raise ProviderRejected(f"this model cannot {what}")
+def _refuse_names(request: ModelRequest) -> None:
     if any(not _TOOL_NAME.fullmatch(tool.name) for tool in request.tools):
         raise ProviderRejected(
             "this model service takes tools whose names are of letters, digits, _ and -, at most 128 of them"

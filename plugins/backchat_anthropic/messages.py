@@ -121,12 +121,8 @@ def _shown(parts: Iterable[PromptPart]) -> list[dict[str, Any]]:
         if isinstance(part, Text):
             blocks += _words(part.text)
         elif isinstance(part, ImageData):
-            if part.mime not in IMAGES:
-                raise ProviderRejected(f"this model service takes images as JPEG, PNG, GIF or WebP, not as {part.mime}")
             blocks.append({"type": "image", "source": _bytes(part)})
         elif isinstance(part, FileData):
-            if part.mime != PDF:
-                raise ProviderRejected(f"this model service takes documents as PDF, not as {part.mime}")
             blocks.append({"type": "document", "source": _bytes(part), "title": part.name})
     return blocks
 

@@ -12,11 +12,12 @@ from backchat.errors import ProviderError
 from backchat.ports.providers import Abilities, ModelRequest, ProviderEvent
 from backchat.upstream.failures import Failures
 from backchat.upstream.http import arrived, drain, open_session, post, problem, start_of, whole
+from backchat.upstream.refusing import refuse
 from backchat.upstream.sse import Document, EventReader
 from backchat_anthropic.body import encode
 from backchat_anthropic.chunks import Answer
 from backchat_anthropic.listing import listed
-from backchat_anthropic.messages import PDF
+from backchat_anthropic.messages import IMAGES, PDF
 from backchat_anthropic.settings import Settings
 
 _VERSION = "2023-06-01"
@@ -63,6 +64,7 @@ class AnthropicProvider:
             tools=settings.tools,
             reasoning=settings.reasoning,
             json_output=settings.json_output,
+            image_types=IMAGES,
             files=frozenset({PDF}) if settings.files else frozenset(),
         )
 
@@ -70,6 +72,7 @@ class AnthropicProvider:
         return f"<AnthropicProvider {self.model}>"
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
+        refuse(request, self.abilities)
         asked = encode(request, self._settings, self._service)
         answer = Answer(self._failures, self._service, json_output=request.json_output)
         headers = {_BETA: ",".join([*self._betas, asked.beta])} if asked.beta else None

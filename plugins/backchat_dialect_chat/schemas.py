@@ -10,6 +10,7 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
 
 from backchat.ports.providers import ImageData
+from backchat.services.filenames import image_type
 
 MOST_REASON = 2000
 """Characters."""
@@ -60,7 +61,7 @@ class SendSchema(Lenient):
         load_default=None,
         allow_none=True,
         validate=_image_type,
-        metadata={"description": "Type of the image; image/jpeg if absent."},
+        metadata={"description": "Type of the image, if its bytes do not tell; image/jpeg if absent."},
     )
 
     @post_load
@@ -75,7 +76,7 @@ class SendSchema(Lenient):
                 raise ValidationError("Not valid base64.", "image_base64") from None
             if not content:
                 raise ValidationError("The image is empty.", "image_base64")
-            data["image"] = ImageData((mime or "image/jpeg").lower(), content)
+            data["image"] = ImageData(image_type(content) or (mime or "image/jpeg").lower(), content)
         return data
 
 

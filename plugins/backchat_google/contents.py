@@ -20,7 +20,7 @@ from backchat_google.seals import UNSIGNED, Signature, opened
 
 _Turn = Literal["user", "model", "results"]
 _Parts = list[dict[str, Any]]
-_IMAGES = frozenset({"image/heic", "image/heif", "image/jpeg", "image/png", "image/webp"})
+IMAGES = frozenset({"image/heic", "image/heif", "image/jpeg", "image/png", "image/webp"})
 """https://ai.google.dev/gemini-api/docs/image-understanding#supported-formats"""
 _BEFORE = "[What was said before is left out.]"
 
@@ -81,8 +81,6 @@ def _said(part: PromptPart) -> _Parts:
     if isinstance(part, Text):
         return [{"text": part.text}] if part.text else []
     if isinstance(part, ImageData):
-        if part.mime not in _IMAGES:
-            raise ProviderRejected(f"this model sees no images of the type {part.mime}")
         return [_inline(part)]
     if isinstance(part, FileData):
         return [{"text": f"[file: {part.name}]"}, _inline(part)]

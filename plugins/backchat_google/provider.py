@@ -15,6 +15,7 @@ from backchat.upstream.http import arrived, open_session, post, problem, start_o
 from backchat.upstream.sse import Document
 from backchat_google.answer import Answer
 from backchat_google.body import encoded
+from backchat_google.contents import IMAGES
 from backchat_google.failures import GoogleFailures
 from backchat_google.listing import read_page
 from backchat_google.names import resource
@@ -45,6 +46,7 @@ class GoogleProvider:
             tools=settings.tools,
             reasoning=settings.reasoning,
             json_output=settings.json_output,
+            image_types=IMAGES,
             files=frozenset({"application/pdf"} if settings.files else ()),
         )
 

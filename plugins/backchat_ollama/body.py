@@ -35,6 +35,8 @@ PARAMETERS = frozenset(
 Others are left out: they load the model anew, and take memory. A deployer sets those with ``options``.
 https://docs.ollama.com/modelfile#valid-parameters-and-values
 """
+IMAGES = frozenset({"image/jpeg", "image/png", "image/webp"})
+"""What every version that shows models images can read (https://docs.ollama.com/capabilities/vision)."""
 
 
 def encode(request: ModelRequest, settings: Settings) -> bytes:

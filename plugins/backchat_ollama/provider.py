@@ -17,7 +17,7 @@ from backchat.upstream.http import arrived, drain, open_session, post, problem, 
 from backchat.upstream.ndjson import LineReader
 from backchat.upstream.refusing import refuse
 from backchat_ollama.answer import Answer
-from backchat_ollama.body import encode
+from backchat_ollama.body import IMAGES, encode
 from backchat_ollama.listing import listed_models
 from backchat_ollama.pulls import Pulls
 from backchat_ollama.settings import Settings
@@ -45,7 +45,9 @@ class OllamaProvider:
         self._url, self._listing = chat, tags
         self._pulls = Pulls(session, pull, self._failures)
         self.model = settings.model
-        self.abilities = Abilities(vision=settings.vision, tools=settings.tools, reasoning=settings.reasoning)
+        self.abilities = Abilities(
+            vision=settings.vision, tools=settings.tools, reasoning=settings.reasoning, image_types=IMAGES
+        )
 
     def __repr__(self) -> str:
         return f"<OllamaProvider {self.model}>"

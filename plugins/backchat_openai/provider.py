@@ -28,6 +28,8 @@ from backchat_openai.settings import Settings
 _LISTING = 16 << 20
 _LINGER = 0.25
 _PDF = frozenset({"application/pdf"})
+_IMAGES = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
+"""https://platform.openai.com/docs/guides/images-vision#image-input-requirements"""
 _CODES = dict(CODES) | dict.fromkeys(
     (
         "bio_policy",
@@ -38,6 +40,7 @@ _CODES = dict(CODES) | dict.fromkeys(
         "invalid_image",
         "invalid_image_format",
         "invalid_prompt",
+        "invalid_request_error",
         "misalignment_policy_violation",
         "unsupported_image_media_type",
     ),
@@ -77,6 +80,7 @@ class OpenAIProvider:
             tools=settings.tools,
             reasoning=settings.reasoning,
             json_output=settings.json_output,
+            image_types=_IMAGES,
             files=_PDF if settings.files else frozenset(),
         )
 
