@@ -124,14 +124,17 @@ async def open_services(
 
 
 async def _tools(config: Config, stack: AsyncExitStack) -> Sequence[Offered]:
-    """The tools of all sources. Raises ConfigError if two have one name."""
+    """The tools of all sources. Raises ConfigError if two have one name, or one to be confirmed is not there."""
     found: dict[str, Offered] = {}
     for selected in config.tools:
-        for tool in await stack.enter_async_context(opened(selected)):
-            name = tool.definition.name
+        tools = {tool.definition.name: tool for tool in await stack.enter_async_context(opened(selected))}
+        for name, tool in tools.items():
             if name in found:
                 raise ConfigError(f"{selected.path}: another tool is called {name!r} already")
             found[name] = Offered(tool, selected.common.always, selected.common.confirmed(name))
+        if missing := selected.common.unknown(tools):
+            there = ", ".join(tools) or "none"
+            raise ConfigError(f"{selected.path}.confirm: no tool {missing[0]!r} here; there are: {there}")
     return tuple(found.values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,10 @@ class Offer:
 
     def confirmed(self, name: str) -> bool:
         return self.confirm if isinstance(self.confirm, bool) else name in self.confirm
+
+    def unknown(self, names: Container[str]) -> Sequence[str]:
+        """What is to be confirmed and is not among the names."""
+        return [] if isinstance(self.confirm, bool) else sorted(name for name in self.confirm if name not in names)
 
 
 class _Confirm(fields.Field[bool | frozenset[str]]):
