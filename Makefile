@@ -72,8 +72,7 @@ test: $(VENV)/.installed-dev
 
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.soak all
-	BACKCHAT_SOAK=1 $(BIN)/pytest tests/test_prompt_isolation.py $(wildcard tests/test_fuzz_*.py) \
-		tests/test_mongo_faults.py tests/test_example_plugin.py backchat/testing/conformance/test_random_calls.py
+	BACKCHAT_SOAK=1 $(BIN)/pytest -n 2 --dist worksteal  # all that is made up, and every test on every storage
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench all

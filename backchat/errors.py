@@ -26,6 +26,7 @@
         ProviderRejected            upstream        provider_rejected
         ProviderThrottled           upstream        provider_rate_limited
         ProviderCredentials         upstream        provider_credentials
+        GaveWay                     upstream        gave_way
       Cancelled                     conflict        cancelled
       Interrupted                   unavailable     interrupted
       Internal                      internal        internal
@@ -236,6 +237,12 @@ class ProviderCredentials(ProviderError):
 
     code = "provider_credentials"
     at_work = False
+
+
+class GaveWay(ProviderError):
+    """A call that nobody waited for was ended by this side, because a reply needed its place."""
+
+    code = "gave_way"
 
 
 class Cancelled(BackchatError):

@@ -74,12 +74,15 @@ async def prefilled(place: Storage, options: Options, messages: int) -> None:
 async def _nothing(conversation: Conversation) -> None: ...
 
 
+def _dropped(line: str) -> None: ...
+
+
 def archive_of(store: RecordStore) -> Archive:
     def now() -> datetime:
         return datetime.now(UTC)
 
     conversations = Conversations(
-        store, Access(store, by_table, now), now, str, idle=_nothing, stop=_nothing, unread=_nothing
+        store, Access(store, by_table, now), now, str, idle=_nothing, stop=_nothing, unread=_nothing, drop=_dropped
     )
     return Archive(store=store, conversations=conversations, now=now)
 

@@ -6,9 +6,10 @@ A face that cannot do something, by LiteLLM's fault, overrides the test and says
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -40,12 +41,25 @@ class FaceSuite:
             seen: dict[str, Any] = json.loads(said(await collect(provider, request)))
         return seen
 
-    async def test_streams(self) -> None:
+    async def test_says_it_all(self) -> None:
         async with self.face.opened(LITELLM, "talker") as provider:
             events = await collect(provider, ask("Tell me of the sea."))
         assert said(events) == SEA
-        assert len([e for e in events if isinstance(e, TextDelta)]) > 1
         assert events[-1] == Finish("stop")
+
+    async def test_streams(self) -> None:
+        """The first word is there before the model has made the second one."""
+        async with (
+            asyncio.timeout(20),
+            self.face.opened(LITELLM, "waiter") as waiter,
+            self.face.opened(LITELLM, "teller") as teller,
+            aclosing(waiter.stream(ask("Tell me of the sea."))) as stream,
+        ):
+            async for event in stream:
+                if event == TextDelta("first "):
+                    break
+            await collect(teller, ask("Go on."))
+            assert said([event async for event in stream]) == "second"
 
     async def test_reports_usage(self) -> None:
         async with self.face.opened(LITELLM, "talker") as provider:
@@ -86,7 +100,20 @@ class FaceSuite:
         assert [(m["role"], _text(m)) for m in seen["messages"]] == [("system", "Be brief."), *talk]
         assert (seen["temperature"], seen["max_tokens"]) == (0.5, 50)
 
-    async def test_calls_and_results_arrive_together(self) -> None:
+    async def test_a_result_arrives_with_its_call(self) -> None:
+        request = ModelRequest(
+            messages=[
+                PromptMessage("user", (Text("Paris?"),)),
+                PromptMessage("assistant", (ToolCall("c1", "get_weather", '{"city":"Paris"}'),)),
+                PromptMessage("tool", (ToolResult("c1", "18 degrees"),)),
+            ],
+            tools=[WEATHER],
+        )
+        _, asked, result = (await self.mirrored(request))["messages"]
+        (call,) = asked["tool_calls"]
+        assert (call["function"]["name"], result["tool_call_id"]) == ("get_weather", call["id"])
+
+    async def test_several_results_arrive_with_their_calls(self) -> None:
         calls = (ToolCall("c1", "get_weather", '{"city":"Paris"}'), ToolCall("c2", "get_weather", '{"city":"Rome"}'))
         request = ModelRequest(
             messages=[
@@ -157,7 +184,8 @@ class FaceSuite:
         assert type(error) is ProviderError
 
     @pytest.mark.parametrize(
-        ("fault", "after"), [*(("cut", n) for n in (None, 0, 700, 1001, 1402)), *(("stall", n) for n in (None, 0, 1001))]
+        ("fault", "after"),
+        [*(("cut", n) for n in (None, 0, 700, 1001, 1402)), *(("stall", n) for n in (None, 0, 1001))],
     )
     async def test_a_faulty_link_keeps_what_was_said(self, fault: Literal["cut", "stall"], after: int | None) -> None:
         come = after + self.opening if after else after

@@ -1,6 +1,6 @@
 """The ``google`` provider against LiteLLM's proxy.
 
-What is expected to fail is LiteLLM's doing, in litellm/google_genai/adapters: a later version may mend it, and then these
+What is expected to fail is LiteLLM's doing, in litellm/google_genai/adapters. A later version may mend it; then these
 tests say so.
 """
 
@@ -26,8 +26,8 @@ class TestFace(FaceSuite):
         await super().test_reports_usage()
 
     @fault("gives all calls of a tool the same id")
-    async def test_calls_and_results_arrive_together(self) -> None:
-        await super().test_calls_and_results_arrive_together()
+    async def test_several_results_arrive_with_their_calls(self) -> None:
+        await super().test_several_results_arrive_with_their_calls()
 
     @fault("reads images in snake case only")
     async def test_images_arrive(self) -> None:

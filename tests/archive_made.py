@@ -44,6 +44,7 @@ class Shelf:
             idle=_nothing,
             stop=_nothing,
             unread=_nothing_unread,
+            drop=_nothing_dropped,
         )
         self.archive = Archive(store=store, conversations=self.conversations, now=self.now)
         self.tags = Tags(
@@ -81,6 +82,9 @@ async def _nothing(conversation: Conversation) -> None: ...
 
 
 async def _nothing_unread(conversation: Conversation) -> None: ...
+
+
+def _nothing_dropped(line: str) -> None: ...
 
 
 def made(id: str, *texts: str, **more: Any) -> tuple[Sequence[Change], Conversation]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -21,14 +20,14 @@ from sharded_watch import sharded
 from sizes import SOAK
 
 __all__ = ["blockbuster", "no_leaked_tasks", "sharded"]
-pytest.register_assert_rewrite("sdk_cases", "sdk_talk", "sdk_knowledge")
+pytest.register_assert_rewrite("sdk_cases", "sdk_talk", "sdk_knowledge", "pairs_made", "pairs_talk", "pairs_openai")
+pytest.register_assert_rewrite("pairs_anthropic", "pairs_google", "pairs_ollama")
 
 _MONGOD = pytest.StashKey[OneMongod]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    motor = replace(_mongo("mongo-motor", "motor"), kit_only=not SOAK)
-    config.stash[CHOICES] = (SQLITE, _mongo("mongo", "pymongo"), motor)
+    config.stash[CHOICES] = (SQLITE, _mongo("mongo", "pymongo"), _mongo("mongo-motor", "motor"))
     if not hasattr(config, "workerinput"):
         config.stash[_MONGOD] = OneMongod()
 
@@ -57,7 +56,8 @@ def _mongo(id: str, driver: str) -> Choice:
         used = getattr(store, "driver", None)
         assert used == driver, f"the store works with the driver {used}, not with {driver}"
 
-    return Choice(id=id, use="mongo", settings=settings, check=check, missing=missing())
+    # Everything three times takes longer than anybody waits: that is for `make soak`.
+    return Choice(id=id, use="mongo", settings=settings, check=check, missing=missing(), kit_only=not SOAK)
 
 
 @pytest.fixture(scope="session", name="mongo_url")

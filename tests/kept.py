@@ -49,12 +49,14 @@ def exports(store: RecordStore) -> Exports:
     async def nothing(_: Any) -> Any:
         return []
 
+    def dropped(line: str) -> None: ...
+
     def now() -> datetime:
         return LATER
 
     return Exports(
         store=store,
-        conversations=Conversations(store, Access(store, by_table, now), now, str, nothing, nothing, nothing),
+        conversations=Conversations(store, Access(store, by_table, now), now, str, nothing, nothing, nothing, dropped),
         now=now,
     )
 

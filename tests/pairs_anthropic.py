@@ -16,7 +16,6 @@ BUDGET, ADAPTIVE = "claude-sonnet-4-5", "claude-opus-5-1"
 
 
 class Anthropic(Side):
-    service = "anthropic"
     ids = "toolu_01{}"
 
     def script(self, turn: Turn, thought: str, seal: str) -> list[Entry]:
@@ -36,7 +35,7 @@ class Anthropic(Side):
 
     def read(self, body: Mapping[str, Any]) -> list[Entry]:
         found: list[Entry] = []
-        results = Results()
+        results = Results(r"[\w-]{1,64}")
         for turn in body["messages"]:
             for block in turn["content"]:
                 match block["type"]:

@@ -41,7 +41,7 @@ class Google(Side):
 
     def read(self, body: Mapping[str, Any]) -> list[Entry]:
         found: list[Entry] = []
-        results = Results()
+        results = Results(".+")
         for turn in body["contents"]:
             for part in turn["parts"]:
                 if (signature := part.get("thoughtSignature", UNSIGNED)) != UNSIGNED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,8 +46,6 @@ class Upstream(Protocol):
 class Side(ABC):
     """A provider and the server that it asks. All that its model thinks has the side's letter in it."""
 
-    service: ClassVar[str] = ""
-    """What the thinking of several models can be read by; empty: it is the one model's own."""
     reads_documents: ClassVar[bool] = True
     ids: ClassVar[str] = "call_{}"
     """Of the calls of one answer, which come again in the next one."""
@@ -81,12 +80,15 @@ class Side(ABC):
 
 
 class Results:
-    """Puts results beside their calls, by the ids that a request uses."""
+    """Puts results beside their calls, by the ids that a request uses, of which ``taken`` are well-formed."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: str) -> None:
+        self._taken = re.compile(taken, re.ASCII)
         self._calls: dict[str, tuple[str, str]] = {}
 
     def call(self, id: str, name: str, arguments: Any) -> Entry:
+        assert self._taken.fullmatch(id), f"an id that the service does not take: {id}"
+        assert id not in self._calls, "a call without a result"
         self._calls[id] = name, plain(arguments)
         return ("call", *self._calls[id])
 

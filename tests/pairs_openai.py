@@ -13,6 +13,9 @@ from openai_responses import Response
 from openai_upstream import chunk, serve
 from pairs_made import Entry, Results, Side, Turn, called, plain, spoken
 
+TAKEN = r"[\w-]{1,40}"
+"""Ids of calls: longer ones the service refuses."""
+
 
 class Chat(Side):
     """Chat completions, which give nothing of the model's thinking to keep. The ids are those of some open models."""
@@ -36,7 +39,7 @@ class Chat(Side):
 
     def read(self, body: Mapping[str, Any]) -> list[Entry]:
         found: list[Entry] = []
-        results = Results()
+        results = Results(TAKEN)
         for message in body["messages"]:
             match message["role"]:
                 case "user" | "assistant" as role:
@@ -90,7 +93,7 @@ class Responses(Side):
 
     def read(self, body: Mapping[str, Any]) -> list[Entry]:
         found: list[Entry] = []
-        results = Results()
+        results = Results(TAKEN)
         for item in body["input"]:
             match item:
                 case {"type": "reasoning", "summary": [summary]}:
@@ -107,6 +110,7 @@ class Responses(Side):
 def _part(part: Mapping[str, Any]) -> Entry:
     match part:
         case {"type": "text" | "input_text", "text": text}:
+            assert text, "an empty part"
             return ("user", text)
         case {"type": "image_url", "image_url": {"url": url}} | {"type": "input_image", "image_url": url}:
             return ("image", url.removeprefix("data:image/png;base64,"))

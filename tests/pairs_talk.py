@@ -67,21 +67,20 @@ class Look:
 class Talk:
     """``entries``: everything that was said so far, each with the letter of the side whose thinking it may be."""
 
-    def __init__(self, one: Node, *sides: Side) -> None:
-        self.one, self.sides = one, sides
+    def __init__(self, one: Node) -> None:
+        self.one = one
         self.conversation: str | None = None
         self.entries: list[tuple[str, Entry]] = []
         self._document: list[Entry] = [("document", "")]
 
     def shown(self, side: Side) -> list[Entry]:
         """What this side has to be shown now."""
-        services = {s.letter: s.service or s.letter for s in self.sides}
-        own = services[side.letter]
-        found = [e for letter, e in self.entries if e[0] != "thought" or services[letter] == own]
+        found = [e for letter, e in self.entries if e[0] != "thought" or letter == side.letter]
         return canonical(side.given_back([x for e in found for x in (side.document() if e in self._document else [e])]))
 
     async def document(self) -> File:
-        """A document in the store, as if it had been read already."""
+        """A document of the conversation, which begins with it, as if it had been read already."""
+        self.conversation = (await self.one.conversations.create(ANN, channel="web")).id
         now, sha = datetime(2026, 1, 1, tzinfo=UTC), await blobs.digest(PDF)
         made = Document(
             id="d1",
@@ -92,17 +91,17 @@ class Talk:
             sha256=sha,
             created_at=now,
             updated_at=now,
-            conversation="elsewhere",
+            conversation=self.conversation,
             status="indexed",
         )
         await self.one.store.apply([document_put(made), *await blobs.kept(self.one.store, ANN.user, sha, PDF)])
         return File(made.id, made.filename)
 
-    async def say(self, side: Side, text: str, *turns: Turn, **more: Any) -> Message:
-        """Say it to this side, whose model says these turns: none of them may be missing, and no other is asked."""
+    async def say(self, side: Side, text: str, *turns: Turn, asked: str = "", **more: Any) -> Message:
+        """Say it to this side, or to ``asked`` so that this one answers; its model says these turns, and no others."""
         self._hears(text, **more)
-        asked = partial(self.one.say, text, conversation=self.conversation, provider=side.letter, **more)
-        return await self._listen(side, asked, turns)
+        say = partial(self.one.say, text, conversation=self.conversation, provider=asked or side.letter, **more)
+        return await self._listen(side, say, turns)
 
     async def fails(self, side: Side, text: str, turn: Turn, **more: Any) -> None:
         """Say it to this side, whose model breaks off. Of nothing but thinking nothing is shown again."""
@@ -157,9 +156,7 @@ class Talk:
         """The service takes the request, and is shown everything but the thinking of others."""
         assert side.upstream.problems == []
         assert canonical(side.read(body)) == self.shown(side)
-        services = {s.letter: s.service or s.letter for s in self.sides}
-        marks = {services[mark] for mark in _MARKS.findall(json.dumps(body))}
-        assert marks <= {services[side.letter]}
+        assert set(_MARKS.findall(json.dumps(body))) <= {side.letter}
 
 
 @asynccontextmanager
@@ -168,7 +165,7 @@ async def talk(first: str, second: str) -> AsyncIterator[tuple[Talk, Side, Side]
     async with SIDES[first]("A") as a, SIDES[second]("B") as b:
         guards: list[Any] = [_guarded(side) for side in (a, b)]
         async with node(SlowStore(), *guards, tools=[Look()]) as one:
-            yield Talk(one, a, b), a, b
+            yield Talk(one), a, b
         assert a.upstream.problems == b.upstream.problems == []
 
 
@@ -183,7 +180,7 @@ async def long_beginning(t: Talk, side: Side) -> None:
     three = [("look", {"what": what}) for what in FOUND]
     image, document = ImageData("image/png", PNG), await t.document()
     own: dict[str, Any] = {"agent": "none", "reasoning": "high"}
-    client = {"tools": [ASK], "takes_tools": True}
+    client: dict[str, Any] = {"tools": [ASK], "takes_tools": True}
     asked = await t.say(
         side,
         "What is on this?",

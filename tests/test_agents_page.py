@@ -28,10 +28,10 @@ def names_of(wanted: str) -> dict[str, Any]:
 
 
 def test_the_configuration_holds(tmp_path: Path) -> None:
-    [example] = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
+    example, *_ = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.M | re.S)
     (tmp_path / "backchat.yml").write_text(yaml.safe_dump({**MINIMAL, **yaml.safe_load(example)}), "utf-8")
     config = load_config(tmp_path / "backchat.yml", Plugins(from_entry_points=True), data=tmp_path)
-    assert [selected.name for selected in config.tools] == ["clock", "calculator"]
+    assert [selected.name for selected in config.tools] == ["clock", "calculator", "web_search", "web_fetch"]
     assert [selected.name for selected in config.agents] == ["langgraph"]
 
 

@@ -72,9 +72,9 @@ def test_pieces_that_come_together_are_one_delta_in_order() -> None:
     ]
     assert [events.index(e) for e in sealed] == [1, 3, 5]
     assert seals(events) == [
-        {"service": "host", "at": 0, "signature": "one"},
-        {"service": "host", "at": 2, "data": "veil"},
-        {"service": "host", "at": 2, "signature": "two"},
+        {"signer": "host", "at": 0, "signature": "one"},
+        {"signer": "host", "at": 2, "data": "veil"},
+        {"signer": "host", "at": 2, "signature": "two"},
     ]
 
 
@@ -114,7 +114,7 @@ def test_blocks_that_come_whole_are_read() -> None:
         *done("tool_use"),
     )
     assert events[0] == ReasoningDelta("hm")
-    assert seals(events) == [{"service": "host", "at": 0, "signature": "sig"}]
+    assert seals(events) == [{"signer": "host", "at": 0, "signature": "sig"}]
     assert events[2:] == [TextDelta("a"), ToolCall("toolu_1", "f", '{"x":1}'), Finish("tool_calls")]
 
 

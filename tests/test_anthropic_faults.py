@@ -17,7 +17,7 @@ from backchat.domain.run import ReasoningDelta, ReasoningSealed
 from backchat.errors import ProviderCredentials, ProviderError, ProviderRejected, ProviderThrottled, ProviderTimeout
 from backchat.ports.providers import ProviderEvent, UsageReport
 from backchat.testing.provider import WEATHER, ask, collect, said
-from backchat.upstream import sse
+from backchat.upstream import pieces, sse
 from backchat_anthropic import chunks
 from backchat_anthropic.provider import AnthropicProvider, open_anthropic
 
@@ -199,9 +199,12 @@ async def test_an_event_without_end(
 async def test_a_call_without_end(
     provider: AnthropicProvider, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "LIMIT", 1_000)
+    monkeypatch.setattr(pieces, "LIMIT", 1_000)
     upstream.play(start(), *call_block("toolu_1", "get_weather", *["x" * 300] * 9)[:-1], Hang)
-    assert str((await fail(provider, WEATHER))[1]) == "the model service sent a tool call that is too long"
+    assert (
+        str((await fail(provider, WEATHER))[1])
+        == "the model service sent tool calls, or sealed thinking, that are too long"
+    )
     await upstream.left.wait()
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from anthropic_trials import CALL, RESULT, asked, kinds, question
+from anthropic_events import call_block, done, start
+from anthropic_trials import CALL, RESULT, asked, kinds, question, settings
 from anthropic_upstream import Upstream, serve
 from backchat.domain.message import Text, ToolCall, ToolResult
 from backchat.errors import ProviderRejected
 from backchat.ports.providers import FileData, ImageData, ModelRequest, PromptMessage
-from backchat.testing.provider import WEATHER, ask
+from backchat.testing.provider import WEATHER, ask, collect
+from backchat_anthropic.provider import open_anthropic
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ async def test_tools_of_before_are_declared_and_not_offered(upstream: Upstream) 
 
 @pytest.mark.parametrize(
     ("arguments", "given"),
-    [('{"a": [1]}', {"a": [1]}), ("[1]", {"arguments": [1]}), ('{"a', {"arguments": '{"a'}), ("", {"arguments": ""})],
+    [('{"a": [1]}', {"a": [1]}), ("[1]", {"arguments": [1]}), ('{"a', {"arguments": '{"a'}), ("", {})],
 )
 async def test_arguments_are_an_object(upstream: Upstream, arguments: str, given: dict[str, Any]) -> None:
     call = PromptMessage("assistant", (ToolCall("toolu_1", "f", arguments),))
@@ -83,6 +85,18 @@ async def test_images_and_documents_are_bytes(upstream: Upstream) -> None:
     assert document["title"] == "a.pdf"
 
 
+async def test_names_of_tools_are_made_to_fit_and_found_again(upstream: Upstream) -> None:
+    dotted = replace(WEATHER, name="fs.read:x")
+    upstream.play(start(), *call_block("toolu_1", "fs_read_x", "{}"), *done("tool_use"))
+    async with open_anthropic(settings(upstream)) as provider:
+        told = await collect(provider, ask("hi", dotted))
+    (call,) = [event for event in told if isinstance(event, ToolCall)]
+    assert call.name == "fs.read:x"
+    sent = await asked(upstream, ModelRequest(messages=[question(), PromptMessage("assistant", (call,)), RESULT]))
+    assert upstream.bodies[0]["tools"][0]["name"] == "fs_read_x"
+    assert sent["messages"][1]["content"][0]["name"] == "fs_read_x"
+
+
 # ---- refusals
 
 
@@ -99,9 +113,14 @@ PDF = FileData("a.pdf", "application/pdf", b"%PDF")
         (replace(ask("hi"), json_output=True), {"json_output": False}, "JSON"),
         (ModelRequest(messages=[question(ImageData("image/tiff", b"1"))]), {}, "image/tiff"),
         (ModelRequest(messages=[question(FileData("a", "text/csv", b"1"))]), {}, "documents of this type"),
-        (ask("hi", replace(WEATHER, name="get.weather")), {}, "names"),
+        (ask("hi", replace(WEATHER, name="get.it"), replace(WEATHER, name="get:it")), {}, "names"),
         (ask("half a character: \ud83d"), {}, "half a character"),
         (ask(" "), {}, "says nothing"),
+        (
+            ModelRequest(messages=[question(), PromptMessage("assistant", (Text("a"),)), question(Text(" "))]),
+            {},
+            "ends",
+        ),
     ],
 )
 async def test_refuses_what_cannot_be_done(

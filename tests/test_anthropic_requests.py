@@ -18,6 +18,7 @@ from backchat.domain.settings import Sampling
 from backchat.errors import ProviderRejected
 from backchat.ports.providers import Citation, ModelRequest, PromptMessage
 from backchat.testing.provider import WEATHER, ask, collect
+from backchat.upstream.seals import signer
 from backchat_anthropic.body import BINDING
 from backchat_anthropic.provider import open_anthropic
 
@@ -159,15 +160,19 @@ async def test_only_the_answer_that_goes_on_has_its_thinking(upstream: Upstream,
     "seal",
     [
         None,
-        Seal("google", '{"service": "127.0.0.1", "at": 0, "signature": "x"}'),
-        Seal("anthropic", '{"service": "elsewhere.test", "at": 0, "signature": "x"}'),
-        Seal("anthropic", '{"service": "127.0.0.1", "at": 0}'),
-        Seal("anthropic", '{"service": "127.0.0.1", "signature": "x"}'),
+        Seal("google", '{"signer": "HERE", "at": 0, "signature": "x"}'),
+        Seal("anthropic", '{"signer": "PLACE claude-opus-4-1", "at": 0, "signature": "x"}'),
+        Seal("anthropic", '{"signer": "elsewhere.test claude-sonnet-4-5", "at": 0, "signature": "x"}'),
+        Seal("anthropic", '{"signer": "HERE", "at": 0}'),
+        Seal("anthropic", '{"signer": "HERE", "signature": "x"}'),
         Seal("anthropic", "[]"),
         Seal("anthropic", "nonsense"),
     ],
 )
 async def test_what_others_thought_is_left_out(upstream: Upstream, seal: Seal | None) -> None:
+    if seal is not None:
+        here = signer(upstream.base_url, "claude-sonnet-4-5")
+        seal = replace(seal, data=seal.data.replace("HERE", here).replace("PLACE", here.partition(" ")[0]))
     messages = [question(), PromptMessage("assistant", (Reasoning("hm", seal), CALL)), RESULT]
     request = ModelRequest(messages=messages, tools=[WEATHER], reasoning="low")
     sent = await asked(upstream, request)
@@ -272,12 +277,6 @@ async def test_what_turns_have_in_common_and_their_end_are_marked(upstream: Upst
         "tool_result",
     ]
     assert marks(await asked(upstream, request, cache=False)) == []
-
-
-async def test_thinking_is_not_marked(upstream: Upstream) -> None:
-    thoughts = await thinking_of(upstream, "claude-opus-5-5")
-    messages = [question(), PromptMessage("assistant", tuple(thoughts))]
-    assert marks(await asked(upstream, ModelRequest(messages=messages), model="claude-opus-5-5")) == []
 
 
 async def test_how_long_it_is_kept(upstream: Upstream) -> None:

@@ -14,10 +14,20 @@ from backchat.domain.identity import Identity
 from backchat.domain.message import Seal, ToolCall, ToolResult, Usage
 from backchat.domain.recipe import Recipe
 from backchat.domain.run import Decision, RunEnded, RunPaused, StatusNote, TextDelta, ToolReturned
-from backchat.errors import Cancelled, InsufficientCredits, InvalidInput, NotConfigured, NotFound, StaleWrite
+from backchat.errors import (
+    Cancelled,
+    Conflict,
+    InsufficientCredits,
+    Interrupted,
+    InvalidInput,
+    NotConfigured,
+    NotFound,
+    ProviderTimeout,
+    StaleWrite,
+)
 from backchat.ports.providers import Abilities, UsageReport
 from backchat.ports.storage import Put
-from backchat.services.endings import UNKNOWN
+from backchat.services.endings import NEVER_RUN, UNKNOWN
 from backchat.services.runlog import RunLog, read_events
 from backchat.services.runstate import run_of, run_put
 from backchat.services.stored import conversation_put
@@ -61,6 +71,19 @@ async def whole(one: Node, run: str) -> Any:
     return await one.conversations.whole(ANN, (await one.runs.open(ANN, run)).conversation)
 
 
+async def results(one: Node, run: str) -> list[ToolResult]:
+    """What the tools answered, as it is stored."""
+    return [p for m in await whole(one, run) for p in m.parts if isinstance(p, ToolResult)]
+
+
+async def returned(one: Node, run: str) -> None:
+    """Wait until the log has an answer of a tool."""
+    position = (await one.runs.open(ANN, run)).began
+    async for batch in one.runs.follow(ANN, run, position, past_pauses=True):
+        if any(isinstance(e, ToolReturned) for _, e in batch):
+            return
+
+
 async def test_nothing_is_run_before_it_is_allowed(store: SlowStore) -> None:
     sends, looks = ScriptedTool("send", tell), ScriptedTool("look", tell)
     first: list[Step] = [call("c1", "send", "a"), call("c2", "look", "b"), UsageReport(Usage(5, 5))]
@@ -83,10 +106,9 @@ async def test_nothing_is_run_before_it_is_allowed(store: SlowStore) -> None:
     assert [m.parent for m in after[1:]] == [m.id for m in after[:-1]]
     assert after[3].parts == (ToolResult("c1", "told a"),)
     assert shape(provider.requests[1].messages) == shape(after[:-1])
-    # What it answered, that it is no longer to be run, and the event are one batch.
+    # What it answered, and that it is no longer to be run, are one batch.
     [batch] = [b for b in store.commits if any(isinstance(c, Put) and c.id == after[3].id for c in b)]
     docs = {c.kind: c.doc for c in batch if isinstance(c, Put)}
-    assert docs["event"] == {"run": run, "result": ["c1", "told a"]}
     assert "allowed" not in docs["run"]
     assert docs["conversation"]["leaf"] == docs["run"]["parent"] == after[3].id
 
@@ -142,8 +164,11 @@ async def test_one_by_one_in_several_processes(store: SlowStore) -> None:
         assert half.status == "waiting"
     async with node(store, provider, tools=[careful(tool)]) as two:
         assert (await two.runs.open(ANN, run)).decided == {"c2": NO}
-        with pytest.raises(InvalidInput, match="no tool call with the id 'c2' waits for a decision") as refused:
-            await two.turns.confirm(ANN, run, YES, ["c2"])
+        for calls in (["c2"], ["c1", "c2"]):
+            with pytest.raises(Conflict, match="this has been decided already"):
+                await two.turns.confirm(ANN, run, YES, calls)
+        with pytest.raises(InvalidInput, match="no tool call with the id 'c9' waits for a decision") as refused:
+            await two.turns.confirm(ANN, run, YES, ["c9"])
         assert refused.value.field == "body.calls"
         assert tool.calls == []
         assert (await two.turns.confirm(ANN, run, YES)).status == "running"
@@ -180,7 +205,7 @@ async def test_together_with_tools_of_the_client(store: SlowStore) -> None:
         [second] = waiting.confirm
         assert (await one.turns.confirm(ANN, run, YES)).status == "waiting"
         assert len(tool.calls) == 1
-        with pytest.raises(InvalidInput, match="no tool call of this run waits for a decision"):
+        with pytest.raises(Conflict, match="this has been decided already"):
             await one.turns.confirm(ANN, run, YES)
         [look] = [p.id for p in (await whole(one, run))[-1].parts if isinstance(p, ToolCall) and p.name == "look"]
         await one.turns.answer(ANN, here, None, [(look, "green")])
@@ -204,7 +229,7 @@ async def test_two_who_decide_at_once(store: SlowStore) -> None:
             one.turns.confirm(ANN, run, YES), two.turns.confirm(ANN, run, NO), return_exceptions=True
         )
         [late] = [d for d in done if isinstance(d, BaseException)]
-        assert isinstance(late, InvalidInput)
+        assert type(late) is Conflict
         assert str(late).startswith("this run does not wait for a decision: it is ")
         assert await ended(one, run) == "Done."
     assert len(tool.calls) in (0, 2)
@@ -219,7 +244,7 @@ async def test_what_is_said_meanwhile_cancels_it(store: SlowStore) -> None:
         await one.turns.confirm(ANN, run, YES, ["c1"])
         here = (await one.runs.open(ANN, run)).conversation
         await one.runs.result(ANN, (await one.say("no, wait", conversation=here)).id)
-        with pytest.raises(InvalidInput, match="it is cancelled"):
+        with pytest.raises(Conflict, match="it is cancelled"):
             await one.turns.confirm(ANN, run, YES, ["c2"])
         with pytest.raises(Cancelled, match="while it waited for a decision"):
             await one.runs.result(ANN, run)
@@ -347,15 +372,98 @@ async def test_cancelled_while_they_are_run(store: SlowStore) -> None:
         run = await asked(one)
         await one.turns.confirm(ANN, run, YES)
         await slow.begun.wait()
+        await returned(one, run)
         assert (await one.runs.cancel(ANN, run)).status == "cancelled"
         assert slow.running == 0
         here = (await one.runs.open(ANN, run)).conversation
+        log = [e for _, e in await read_events(store, run, 0)]
         await one.runs.result(ANN, (await one.say("on", conversation=here)).id)
-    # The model is not to think that nothing was done.
+    # The model is not to think that nothing was done, and what is known is not lost.
     assert [m.parts for m in provider.requests[1].messages[-3:-1]] == [
         (ToolResult("c1", UNKNOWN),),
-        (ToolResult("c2", UNKNOWN),),
+        (ToolResult("c2", "told x"),),
     ]
+    assert log[-3:-1] == [ToolReturned(ToolResult("c2", "told x")), ToolReturned(ToolResult("c1", UNKNOWN))]
+    assert isinstance(log[-1], RunEnded)
+
+
+async def test_the_time_of_a_reply_ends_while_they_are_run(store: SlowStore) -> None:
+    slow, quick = ScriptedTool("slow", asyncio.Event()), ScriptedTool("quick", tell)
+    provider = ScriptedProvider([call("c1", "slow"), call("c2", "quick")])
+    tools = [careful(slow), careful(quick)]
+    async with node(store, provider, tools=tools) as one:
+        run = await asked(one)
+    async with node(store, provider, tools=tools, limit=timedelta(seconds=1)) as two:
+        await two.turns.confirm(ANN, run, YES)
+        with pytest.raises(ProviderTimeout):
+            await two.runs.result(ANN, run)
+        assert await results(two, run) == [ToolResult("c1", UNKNOWN), ToolResult("c2", "told x")]
+
+
+async def test_cancelled_before_they_are_run(store: SlowStore) -> None:
+    tool = ScriptedTool("send", tell)
+    async with node(store, ScriptedProvider(TWO), tools=[careful(tool)]) as one:
+        run = await asked(one)
+        await one.turns.confirm(ANN, run, YES)
+        one.runs.live[run].stop("cancelled")
+        with pytest.raises(Cancelled):
+            await one.runs.result(ANN, run)
+        assert await results(one, run) == [ToolResult("c1", NEVER_RUN), ToolResult("c2", NEVER_RUN)]
+    assert tool.calls == []
+
+
+async def test_none_is_run_for_a_provider_that_is_gone(store: SlowStore) -> None:
+    tool = ScriptedTool("send", tell)
+    async with node(store, ScriptedProvider(TWO), tools=[careful(tool)]) as one:
+        run = await asked(one)
+    async with node(store, ScriptedProvider(name="other"), tools=[careful(tool)]) as two:
+        await two.turns.confirm(ANN, run, YES)
+        with pytest.raises(NotConfigured, match="the provider of this reply is no longer configured"):
+            await two.runs.result(ANN, run)
+        assert await results(two, run) == [ToolResult("c1", NEVER_RUN), ToolResult("c2", NEVER_RUN)]
+        log = [e for _, e in await read_events(store, run, 0)]
+    assert tool.calls == []
+    assert StatusNote("Using send") not in log
+    assert [e.result for e in log if isinstance(e, ToolReturned)] == [
+        ToolResult("c1", NEVER_RUN),
+        ToolResult("c2", NEVER_RUN),
+    ]
+
+
+async def test_a_tool_that_is_cancelled_from_within(store: SlowStore) -> None:
+    sends, looks = ScriptedTool("send", asyncio.CancelledError("of its own")), ScriptedTool("look", tell)
+    provider = ScriptedProvider([call("c1", "send"), call("c2", "look")], ["Sorry."])
+    async with node(store, provider, tools=[careful(sends), careful(looks)]) as one:
+        run = await asked(one)
+        await one.turns.confirm(ANN, run, YES)
+        async with asyncio.timeout(5):
+            assert await ended(one, run) == "Sorry."
+        assert await results(one, run) == [ToolResult("c1", "Error: the tool is broken."), ToolResult("c2", "told x")]
+
+
+async def test_a_store_that_takes_the_answers_and_says_no(store: SlowStore) -> None:
+    """The run is not this process' any more, as it seems; it is ended all the same, and nothing is run again."""
+
+    class Uncertain(SlowStore):
+        async def apply(self, changes: Sequence[Any]) -> None:
+            await super().apply(changes)
+            if any(isinstance(c, Put) and c.doc.get("role") == "tool" for c in changes):
+                raise OSError("cut off")
+
+    uncertain, tool = Uncertain(), ScriptedTool("send", tell)
+    async with node(uncertain, ScriptedProvider(TWO), tools=[careful(tool)]) as one:
+        run = await asked(one)
+        await one.turns.confirm(ANN, run, YES)
+        with pytest.raises(Interrupted):
+            await one.runs.result(ANN, run)
+        assert (await one.runs.open(ANN, run)).status == "running"
+        await one.workers.beat()
+        assert await one.workers.recover() == 1
+        assert (await one.runs.open(ANN, run)).status == "interrupted"
+        assert await results(one, run) == [ToolResult("c1", "told a"), ToolResult("c2", "told b")]
+        assert await one.workers.recover() == 0
+        assert not one.runs.lost
+    assert len(tool.calls) == 2
 
 
 async def test_cancelled_while_the_answers_are_stored(store: SlowStore) -> None:
@@ -422,6 +530,26 @@ async def test_killed_while_they_are_run(store: SlowStore, begun: bool) -> None:
         (ToolResult("c1", UNKNOWN),),
         (ToolResult("c2", UNKNOWN),),
     ]
+
+
+async def test_killed_when_one_of_them_has_answered(store: SlowStore) -> None:
+    slow, quick = ScriptedTool("slow", asyncio.Event()), ScriptedTool("quick", tell)
+    provider = ScriptedProvider([call("c1", "slow"), call("c2", "quick")], ["I see."])
+    tools = [careful(slow), careful(quick)]
+    async with node(store, provider, tools=tools) as one, node(store, provider, tools=tools) as two:
+        run = await asked(one)
+        await one.turns.confirm(ANN, run, YES)
+        await returned(one, run)
+        await kill(one, store, run)
+        assert await two.workers.recover() == 1
+        assert await results(two, run) == [ToolResult("c1", UNKNOWN), ToolResult("c2", "told x")]
+        log = await read_events(store, run, 0)
+    assert [e.result for _, e in log if isinstance(e, ToolReturned)] == [
+        ToolResult("c2", "told x"),
+        ToolResult("c1", UNKNOWN),
+    ]
+    assert isinstance(log[-1][1], RunEnded)
+    assert [n for n, _ in log] == list(range(1, len(log) + 1))
 
 
 async def test_killed_after_they_were_run(store: SlowStore) -> None:

@@ -29,6 +29,8 @@ from backchat.services.ledger import Ledger
 from backchat.services.providers import Configured, Providers
 from backchat.services.usage_records import usage_between
 from backchat.testing.provider import ScriptedProvider, Step
+from guarded import Paced, asks, guarded, settled
+from leaping import leaping
 from nodes import SlowStore
 
 PAYER = Payer(user="ann", workspace="w", conversation="c", run="r")
@@ -39,7 +41,7 @@ ASKED = tokens_asked(REQUEST)
 @dataclass
 class Desk:
     store: SlowStore
-    provider: ScriptedProvider
+    provider: Any
     ledger: Ledger
 
     async def text(self, *, limit: float = 5, most: int = 100, request: ModelRequest = REQUEST, **more: Any) -> str:
@@ -74,7 +76,7 @@ def desk(*turn: Step, provider: ScriptedProvider | None = None, **credits: Any) 
 async def test_the_text_is_what_was_said_and_the_call_is_booked() -> None:
     here = desk(ReasoningDelta("Hm."), "Blue", " sky", UsageReport(Usage(7, 1)), UsageReport(Usage(9, 4, 3, 2)))
     assert await here.text() == "Blue sky"
-    assert here.provider.requests == [replace(REQUEST, caller="ann")]
+    assert here.provider.requests == [replace(REQUEST, caller="ann", background=True)]
     (record,) = await here.booked()
     assert (record.payer, record.purpose, record.provider, record.model) == (PAYER, "title", "local", "scripted-1")
     assert (record.usage, record.estimated, record.cost) == (Usage(9, 4, 3, 2), False, Decimal("0.000017"))
@@ -271,3 +273,55 @@ async def test_without_credit_nobody_is_asked() -> None:
     with pytest.raises(InsufficientCredits):
         await here.text()
     assert len(here.provider.requests) == len(await here.booked()) == 2
+
+
+@leaping
+async def test_nothing_is_booked_of_a_call_that_never_had_its_turn() -> None:
+    provider = Paced([100, "Blue sky"])
+    here = desk(provider=provider)
+    here.provider = guard = guarded(provider, at_once=1)
+    first = asks(guard, "bob")
+    await settled()
+    asking = asyncio.create_task(here.text())
+    await settled()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert (len(provider.requests), await here.booked()) == (1, [])
+    assert await first == "Blue sky"
+
+
+@leaping
+async def test_waiting_for_a_turn_is_no_part_of_the_time_that_a_call_may_take() -> None:
+    provider = Paced([100, "Blue sky"], [4, "Grey"], [6, "late"])
+    here = desk(provider=provider)
+    here.provider = guard = guarded(provider, at_once=1)
+    first = asks(guard, "bob")
+    await settled()
+    assert await here.text(limit=5) == "Grey"
+    with pytest.raises(ProviderTimeout):
+        await here.text(limit=5)
+    assert await first == "Blue sky"
+
+
+@leaping
+async def test_a_call_that_gives_way_is_booked_and_made_again() -> None:
+    provider = Paced(["Blu", 100], [10, "reply"], ["Grey"])
+    here = desk(provider=provider)
+    here.provider = guard = guarded(provider, at_once=1)
+    asking = asyncio.create_task(here.text(limit=60))
+    await asyncio.sleep(1)
+    assert await asks(guard, "bob") == "reply"
+    assert await asking == "Grey"
+    assert [u.usage.output_tokens for u in await here.booked()] == [tokens_said(["Blu"]), tokens_said(["Grey"])]
+
+
+@leaping
+async def test_a_translation_is_waited_for_and_does_not_give_way() -> None:
+    provider = Paced([10, "Himmel"])
+    here = desk(provider=provider)
+    here.provider = guard = guarded(provider, at_once=1)
+    asking = asyncio.create_task(here.text(limit=60, purpose="translation"))
+    await settled()
+    await asks(guard, "bob")
+    assert (await asking, provider.asked_at) == ("Himmel", [0, 10])

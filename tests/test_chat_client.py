@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -179,3 +180,39 @@ async def test_what_is_not_the_answer_goes_to_standard_error(capsys: pytest.Capt
     async with scripted(shows(META, *shown)) as (_, chat):
         assert not await Talk(chat, None, None).turn("Hi")
     assert capsys.readouterr() == ("1\n", "Searching\nHm, so.\n(get time)\nError: too slow\n")
+
+
+CONFIRM = (
+    b'event: confirm\nid: 2\ndata: {"type":"confirm","run_id":"r","calls":'
+    b'[{"id":"c1","name":"send_mail","label":"send mail","arguments":{"to":"a\\u001b[2J"}}]}\n\n'
+)
+
+
+@pytest.mark.parametrize(("says_yes", "sent"), [(True, True), (False, False), (None, False)])
+async def test_whoever_talks_decides_what_a_tool_may_do(
+    says_yes: bool | None, sent: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody to ask is no."""
+    decided: list[object] = []
+
+    async def take(request: web.Request) -> web.Response:
+        decided.append(await request.json())
+        return web.json_response({"ok": True, "run_id": "r", "status": "running"})
+
+    async def ask(stopped: asyncio.Event) -> bool:
+        return bool(says_yes)
+
+    async with scripted(shows(META, CONFIRM, DONE), take) as (script, chat):
+        assert await Talk(chat, None, None, ask if says_yes is not None else None).turn("Send it")
+    assert decided == [{"allow": sent}]
+    assert script.asked[1] == "POST /api/chat/stream/r/confirm"
+    shown = capsys.readouterr().err
+    assert 'send mail {"to": "a[2J"}' in shown or 'send mail {"to": "a\\u001b[2J"}' in shown
+    assert "\x1b[2J" not in shown
+
+
+async def test_who_decides_too_late_sees_how_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    late = says(409, {"detail": "somebody has decided"})
+    async with scripted(shows(META, CONFIRM, DONE), late) as (_, chat):
+        assert await Talk(chat, None, None).turn("Send it")
+    assert "somebody has decided" in capsys.readouterr().err

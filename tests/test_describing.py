@@ -51,6 +51,17 @@ def test_a_model_that_cannot_is_not_asked(abilities: Abilities) -> None:
     assert describer(providers, calls_over(MemoryStore(KINDS), providers)) is None
 
 
+async def test_who_describes_is_who_is_configured_by_then() -> None:
+    blind, sees = ScriptedProvider(abilities=Abilities(vision=False)), ScriptedProvider(["A cat."])
+    providers = Providers({"blind": Configured("blind", "scripted", blind)}, "blind")
+    calls = calls_over(MemoryStore(KINDS), providers)
+    assert describer(providers, calls) is None
+    providers.become(Providers({**providers.configured, "sees": Configured("sees", "scripted", sees)}, "blind"))
+    describe = describer(providers, calls)
+    assert describe is not None
+    assert await describe(IMAGE, PAYER) == "A cat."
+
+
 async def test_a_description_that_takes_too_long() -> None:
     provider, describe = sees("A ", asyncio.Event(), limit=0.05)
     async with asyncio.timeout(5):

@@ -142,6 +142,7 @@ async def opened(
     store: Watched | None = None,
     worker: str = "w1",
     describe: Describe | None = None,
+    describes: Callable[[], Describe | None] | None = None,
     **limits: Any,
 ) -> AsyncIterator[Desk]:
     store = store or Watched()
@@ -160,7 +161,7 @@ async def opened(
             assistant_of=known.assistant,
             conversation_of=known.conversation,
             required=lambda who, conversation, action: [],
-            describe=describe,
+            describe=describes or (lambda: describe),
             now=lambda: START + timedelta(seconds=next(ticks)),
             new_id=new_id,
         )
@@ -322,6 +323,17 @@ async def test_an_image_is_read_by_a_model_that_sees() -> None:
         assert (await desk.read("scan.tiff", b"II*\0")).chunks == 0
         assert len(seen) == 1
         assert (await desk.add("song.mp3", b"x")).status == "indexed"
+
+
+async def test_an_image_is_read_by_a_model_that_was_configured_later() -> None:
+    async def describe(image: ImageData, payer: Payer) -> str:
+        return "A sign."
+
+    configured: list[Describe] = []
+    async with opened(describes=lambda: configured[0] if configured else None) as desk:
+        assert (await desk.read("sign.png", png())).chunks == 0
+        configured.append(describe)
+        assert (await desk.read("sign.png", png(), assistant="other")).summary == "A sign."
 
 
 async def test_an_image_is_paid_for_where_the_conversation_is() -> None:

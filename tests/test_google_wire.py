@@ -17,7 +17,7 @@ from backchat.errors import ProviderRejected
 from backchat.plugins import Plugins
 from backchat.ports.providers import Citation, FileData, ImageData, ModelRequest, PromptMessage, PromptPart
 from backchat.testing.provider import WEATHER, ask, collect
-from backchat_google import body as body_module
+from backchat.upstream import bodies
 from backchat_google.provider import open_google
 from backchat_google.seals import UNSIGNED
 from backchat_google.settings import SettingsSchema
@@ -129,7 +129,7 @@ async def test_a_conversation_with_everything(upstream: Upstream) -> None:
         ("user", [answer("c1", "get_weather", "sunny")]),
         (
             "model",
-            [call("c1", "get_weather", {"arguments": "[1]"}, **signed), call("c2", "_9_lives__", {"a": {"b": None}})],
+            [call("c1", "get_weather", {"arguments": [1]}, **signed), call("c2", "_9_lives__", {"a": {"b": None}})],
         ),
         ("user", [answer("c1", "get_weather", "rain"), answer("c2", "_9_lives__", "")]),
         ("model", [{"text": "So be it."}, image, {"text": "And more."}]),
@@ -230,7 +230,7 @@ async def test_what_the_configuration_fixes_holds(upstream: Upstream) -> None:
 
 
 async def test_large_files_are_encoded_beside_the_loop(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "_LARGE", 4)
+    monkeypatch.setattr(bodies, "LARGE", 4)
     body = await sent(upstream, ModelRequest(messages=[user(PNG, "?")]))
     assert [list(p) for p in body["contents"][0]["parts"]] == [["inlineData"], ["text"]]
 

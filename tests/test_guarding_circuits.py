@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
@@ -19,9 +21,10 @@ from backchat.errors import (
     ProviderThrottled,
     ProviderTimeout,
 )
-from backchat.ports.providers import UsageReport
-from backchat.testing.provider import collect, said
-from guarded import DOWN, HI, Counts, asks, broken, failure, now, settled
+from backchat.ports.providers import ModelRequest, ProviderEvent, UsageReport
+from backchat.services.circuits import MOST_FAILING
+from backchat.testing.provider import ScriptedProvider, collect, said
+from guarded import DOWN, HI, Counts, asks, broken, failure, guarded, now, settled
 from leaping import leaping
 
 
@@ -36,7 +39,7 @@ async def test_a_provider_that_fails_again_and_again_is_left_alone_then_tried_by
         await asyncio.sleep(10.5)
         refused = await failure(guard)
         assert (refused.at_work, refused.retry_after, type(refused)) == (False, 20, ProviderError)
-        assert str(refused) == "scripted has failed again and again, and is left alone for a while"
+        assert str(refused) == "scripted has failed again and again with scripted-1, and is left alone for a while"
         assert len(provider.requests) == 3, "it was not asked"
 
         await asyncio.sleep(19.5)
@@ -53,6 +56,7 @@ async def test_a_provider_that_fails_again_and_again_is_left_alone_then_tried_by
             "log_level": "warning",
             "source": "backchat.services.circuits",
             "provider": "scripted",
+            "model": "scripted-1",
             "code": "provider_error",
             "failures": 3,
             "seconds": 30,
@@ -62,6 +66,7 @@ async def test_a_provider_that_fails_again_and_again_is_left_alone_then_tried_by
             "log_level": "info",
             "source": "backchat.services.circuits",
             "provider": "scripted",
+            "model": "scripted-1",
         },
     ]
 
@@ -170,10 +175,106 @@ async def test_answers_that_break_off_count_too() -> None:
 
 
 @leaping
-async def test_every_attempt_counts_and_none_is_made_on_an_open_circuit() -> None:
-    provider, guard = broken([DOWN], retries=5, failures=3)
+async def test_a_call_that_fails_is_one_failure_however_often_it_was_made() -> None:
+    provider, guard = broken([DOWN], retries=5, failures=2)
+    assert await failure(guard) is DOWN
     assert await failure(guard) is DOWN, "not that the circuit is open, which helps nobody"
+    assert len(provider.requests) == 12
+    assert (await failure(guard)).retry_after == 30
+    assert len(provider.requests) == 12
+
+
+@leaping
+async def test_a_call_that_is_answered_in_the_end_is_no_failure() -> None:
+    _, guard = broken([DOWN], ["fine"], [DOWN], [DOWN], ["fine"], retries=1, failures=2)
+    assert said(await collect(guard, HI)) == "fine"
+    await failure(guard)
+    assert said(await collect(guard, HI)) == "fine"
+
+
+@leaping
+async def test_no_attempt_is_made_on_a_circuit_that_others_have_opened() -> None:
+    provider, guard = broken([1, DOWN], [DOWN], retries=1, failures=1)
+    first = asks(guard, "ann")
+    await settled()
+    await failure(guard)
     assert len(provider.requests) == 3
+    with pytest.raises(ProviderError) as caught:
+        await first
+    assert caught.value is DOWN
+    assert (now(), len(provider.requests)) == (1, 3)
+    await asyncio.sleep(28)
+    assert (await failure(guard)).retry_after == 2, "the other one's failure did not lengthen the pause"
+
+
+class Picky(ScriptedProvider):
+    """One of its models is broken."""
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
+        if request.model == "broken":
+            raise DOWN
+        async with aclosing(super().stream(request)) as events:
+            async for event in events:
+                yield event
+
+
+@leaping
+async def test_a_model_that_is_broken_says_nothing_of_the_others() -> None:
+    meter = Counts()
+    guard = guarded(Picky(["fine"]), meter=meter, retries=0, failures=2)
+    for model in ("broken", "broken"):
+        with pytest.raises(ProviderError) as caught:
+            await collect(guard, replace(HI, model=model))
+        assert caught.value is DOWN
+    with pytest.raises(ProviderError, match="scripted has failed again and again with broken, and is left alone"):
+        await collect(guard, replace(HI, model="broken"))
+    assert said(await collect(guard, HI)) == "fine"
+    assert said(await collect(guard, replace(HI, model="other"))) == "fine"
+    assert meter.circuits == [True]
+    guard.withdraw()
+    assert meter.circuits == [True, False]
+
+
+@leaping
+async def test_the_model_that_is_meant_is_the_same_named_or_not() -> None:
+    _, guard = broken([DOWN], failures=2)
+    await failure(guard)
+    with pytest.raises(ProviderError):
+        await collect(guard, replace(HI, model="scripted-1"))
+    assert (await failure(guard)).retry_after == 30
+
+
+@leaping
+async def test_an_open_circuit_is_told_once_for_all_models() -> None:
+    meter = Counts()
+    provider, guard = broken([DOWN], [DOWN], ["a"], ["b"], failures=1, meter=meter)
+    for model in ("one", "two"):
+        with pytest.raises(ProviderError):
+            await collect(guard, replace(HI, model=model))
+    assert meter.circuits == [True]
+    await asyncio.sleep(31)
+    assert said(await collect(guard, replace(HI, model="one"))) == "a"
+    assert meter.circuits == [True]
+    assert said(await collect(guard, replace(HI, model="two"))) == "b"
+    assert meter.circuits == [True, False]
+    assert len(provider.requests) == 4
+
+
+@leaping
+async def test_failures_of_made_up_models_do_not_pile_up() -> None:
+    _, guard = broken([DOWN], failures=2)
+    for n in range(MOST_FAILING + 10):
+        with pytest.raises(ProviderError):
+            await collect(guard, replace(HI, model=f"made-up-{n}"))
+    assert guard._service is not None
+    assert len(guard._service.circuits._failing) == MOST_FAILING
+
+    _, guard = broken(["fine"])
+    for n in range(10):
+        await collect(guard, replace(HI, model=f"made-up-{n}"))
+    gc.collect()
+    assert guard._service is not None
+    assert (len(guard._service.circuits._failing), len(guard._service.circuits._used)) == (0, 0)
 
 
 @leaping
@@ -182,7 +283,9 @@ async def test_whoever_waits_for_a_turn_is_refused_once_the_circuit_is_open() ->
     tasks = [asks(guard, "ann") for _ in range(5)]
     ends = await asyncio.gather(*tasks, return_exceptions=True)
     assert [str(end) for end in ends[:2]] == [str(DOWN)] * 2
-    assert {str(end) for end in ends[2:]} == {"scripted has failed again and again, and is left alone for a while"}
+    assert {str(end) for end in ends[2:]} == {
+        "scripted has failed again and again with scripted-1, and is left alone for a while"
+    }
     assert (now(), len(provider.requests)) == (10, 2)
 
 

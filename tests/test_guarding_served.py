@@ -52,7 +52,7 @@ async def booked(box: Box) -> list[tuple[str, int, int, bool]]:
 
 async def test_whoever_is_asked_in_vain_is_told_and_the_next_one_answers(serve: Serve) -> None:
     first = ScriptedProvider([DOWN], name="first")
-    box, second = await two(serve, first, retries=1, failures=2)
+    box, second = await two(serve, first, retries=1, failures=1)
     answer, notes = await reply(box)
     assert (answer.text, answer.provider, answer.model, answer.status) == ("fine", "two", "m-2", "complete")
     assert answer.metadata["tried"] == [{"provider": "one", "code": "provider_error"}]
@@ -111,12 +111,24 @@ async def test_a_reply_that_is_cancelled_gives_its_place_back(serve: Serve) -> N
     assert (first.open, first.closed) == (0, 1)
 
 
+async def test_nothing_is_booked_of_a_reply_that_never_had_its_turn(serve: Serve) -> None:
+    first = ScriptedProvider(["slow", asyncio.Event()], name="first")
+    box, _ = await two(serve, first, at_once=1, wait=30)
+    slow = await box.services.turns.say(ANN, Say(text="hi"))
+    await anext(box.services.runs.follow(ANN, slow.id))
+    queued = await box.services.turns.say(ANN, Say(text="w" * 4000))
+    events = box.services.runs.follow(ANN, queued.id)
+    assert any(isinstance(event, StatusNote) for _, event in await anext(events))
+    await box.services.runs.cancel(ANN, queued.id)
+    assert (len(first.requests), await booked(box)) == (1, [])
+
+
 async def test_a_client_is_told_when_to_come_again(serve: Serve) -> None:
     first = ScriptedProvider([ProviderThrottled("no credit left", retry_after=90)], name="first")
     providers = {"one": {"use": "first", "limits": {"failures": 1}}}
     box = await serve({"providers": providers, "dialects": ["chat"]}, [first])
     headers = await box.key()
-    for detail in ("no credit left", "one has failed again and again, and is left alone for a while"):
+    for detail in ("no credit left", "one has failed again and again with scripted-1, and is left alone for a while"):
         async with box.client.post("/api/chat", json={"text": "hi"}, headers=headers) as response:
             assert (response.status, await response.json()) == (502, {"detail": detail})
             assert int(response.headers["Retry-After"]) in (89, 90)

@@ -71,7 +71,7 @@ async def test_who_waits_is_told_so_and_not_for_ever() -> None:
         assert await anext(events) == StatusNote("scripted is asked by many at the moment; waiting for a turn")
         with pytest.raises(ProviderThrottled, match=r"asked by too many .* no turn in 20 seconds") as caught:
             await anext(events)
-    assert not caught.value.at_work
+    assert (caught.value.at_work, caught.value.retry_after) == (False, 20)
     assert (now(), meter.queue, len(provider.requests)) == (20, 0, 1)
     assert await first == "ok"
     assert said(await collect(guard, HI)) == "ok", "its place is not taken"
@@ -111,6 +111,19 @@ async def test_who_leaves_the_queue_leaves_nothing_in_it() -> None:
     assert [await first, await stays] == ["ok", "ok"]
     assert len(provider.requests) == 2
     assert not guard._slots._at_work
+
+
+@leaping
+async def test_who_leaves_when_a_slot_becomes_free_does_not_take_it() -> None:
+    guard = guarded(Paced(["one", 10], ["ok"]), at_once=1)
+    holds = guard.stream(HI)
+    await anext(holds)
+    leaves, stays = asks(guard), asks(guard)
+    await settled()
+    leaves.cancel()
+    await holds.aclose()
+    assert await stays == "ok"
+    assert not guard._slots.all_taken
 
 
 @leaping

@@ -389,7 +389,7 @@ async def test_while_a_reply_is_made_the_active_path_is_left_alone(desk: Desk) -
 async def deleted_here(desk: Desk, message: Message) -> None:
     nobody = unusable()
     conversations = Conversations(
-        desk.store, Access(desk.store, by_table, desk.now), desk.now, str, nobody, nobody, nobody
+        desk.store, Access(desk.store, by_table, desk.now), desk.now, str, nobody, nobody, nobody, lambda _: None
     )
     trees = Trees(store=desk.store, conversations=conversations, retention=Retention(), now=desk.now, new_id=str)
     await trees.remove(ANN, message.conversation, message.id)

@@ -33,6 +33,7 @@ HARMLESS: dict[str, Any] = {
     "text": "hello",
     "content": "hello",
     "keep_count": 0,
+    "allow": True,
     "provider": "default",
     "mood": "normal",
     "name": "mine",

@@ -12,6 +12,7 @@ from backchat.testing.provider import ScriptedProvider
 from backchat_mcp.opening import open_mcp
 from backchat_mcp.settings import SettingsSchema
 from nodes import ANN, SlowStore, node
+from web_tools_served import inside
 
 
 @pytest.fixture(scope="module", name="url")
@@ -42,6 +43,6 @@ async def test_a_model_that_obeys_a_tool_reaches_nothing_that_is_not_allowed(url
     results = [p for m in whole for p in m.parts if isinstance(p, ToolResult)]
     assert [r.call for r in results] == ["c1"]
     assert mcp_served.INJECTION in results[0].content, "the model was shown it"
-    assert counted.endswith("\n1"), "nobody has called it before"
+    assert inside(counted) == "1", "nobody has called it before"
     offered = [{tool.name for tool in request.tools} for request in obedient.requests[1:]]
     assert offered == [{"t_news"}] * len(offered)

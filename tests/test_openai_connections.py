@@ -12,7 +12,7 @@ import pytest
 
 from backchat.errors import ProviderError, ProviderTimeout
 from backchat.testing.provider import ask, collect, said
-from backchat_openai import provider as provider_module
+from backchat.upstream import http, streams
 from backchat_openai.provider import OpenAIProvider, open_openai
 from openai_trials import fail, healthy, settings
 from openai_upstream import Cut, Hang, Upstream, chunk, serve, text
@@ -117,14 +117,14 @@ async def test_an_end_that_comes_after_the_sentinel_is_waited_for(
     provider: OpenAIProvider, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = asyncio.Event()
-    drain = provider_module._drain
+    drain = http.drain
 
     async def drain_and_tell(response: aiohttp.ClientResponse) -> None:
         waiting.set()
         await drain(response)
 
-    monkeypatch.setattr(provider_module, "_drain", drain_and_tell)
-    monkeypatch.setattr(provider_module, "_LINGER", 10)
+    monkeypatch.setattr(streams, "drain", drain_and_tell)
+    monkeypatch.setattr(http, "_LINGER", 10)
     upstream.play(*text("a"), waiting)
     await collect(provider, ask("hi"))
     await collect(provider, ask("hi"))

@@ -10,18 +10,20 @@ import orjson
 import pytest
 from marshmallow import ValidationError
 
-from backchat.domain.message import Reasoning, Seal, Text, ToolCall, ToolResult
+from backchat.domain.message import Reasoning, Text, ToolCall, ToolResult
 from backchat.domain.run import ReasoningDelta, ReasoningSealed, TextDelta
 from backchat.domain.settings import Sampling
 from backchat.errors import ProviderError, ProviderRejected
 from backchat.ports.providers import Finish, ModelRequest, PromptMessage
 from backchat.testing.provider import ask, collect
+from backchat.upstream import pieces
 from backchat.upstream.failures import Failures
-from backchat_openai import details as details_module
+from backchat.upstream.seals import signer
 from backchat_openai.chunks import Answer
 from backchat_openai.groq import GroqSchema
 from backchat_openai.openrouter import OpenRouterSchema
 from backchat_openai.provider import open_openai
+from backchat_openai.seals import sealed_details
 from backchat_openai.settings import OPENAI, SettingsSchema
 from openai_upstream import Step, Upstream, chunk, serve
 
@@ -236,19 +238,27 @@ async def test_thinking_that_is_only_in_the_details_is_shown(upstream: Upstream)
     events = await answer(upstream, ask("hi"))
     assert "".join(e.text for e in events if isinstance(e, ReasoningDelta)) == "In short."
     (seal,) = [e.seal for e in events if isinstance(e, ReasoningSealed)]
-    assert orjson.loads(seal.data) == [summary | {"summary": "In short"}, summary | {"index": 1, "summary": "."}]
+    assert orjson.loads(seal.data)["items"] == [
+        summary | {"summary": "In short"},
+        summary | {"index": 1, "summary": "."},
+    ]
 
 
 async def test_details_of_others_and_for_others_stay_out(upstream: Upstream) -> None:
-    mine = Seal("openrouter", '[{"type": "reasoning.text", "text": "hm"}]')
-    for seal in (replace(mine, maker="openai"), replace(mine, data="nonsense"), replace(mine, data='{"a": 1}')):
+    mine = sealed_details([{"type": "reasoning.text", "text": "hm"}], "openrouter", signer(upstream.base_url, "m-1"))
+    for seal in (replace(mine, maker="openai"), replace(mine, data="nonsense"), replace(mine, data="[]")):
         said = PromptMessage("assistant", (Reasoning("hm", seal), Text("a")))
         await answer(upstream, ModelRequest(messages=[said, *ask("hi").messages]))
+    said = PromptMessage("assistant", (Reasoning("hm", mine), Text("a")))
+    await answer(upstream, replace(ModelRequest(messages=[said, *ask("hi").messages]), model="m-2"))
     upstream.service = "openai"
     async with open_openai(SettingsSchema(OPENAI).load({"model": "m", "base_url": upstream.base_url})) as provider:
         said = PromptMessage("assistant", (Reasoning("hm", mine), Text("a")))
         await collect(provider, ModelRequest(messages=[said, *ask("hi").messages]))
-    assert [body["messages"][0] for body in upstream.bodies] == [{"role": "assistant", "content": "a"}] * 4
+    assert [body["messages"][0] for body in upstream.bodies] == [{"role": "assistant", "content": "a"}] * 5
+    upstream.service = "openrouter"
+    await answer(upstream, ModelRequest(messages=[said, *ask("hi").messages]))
+    assert upstream.bodies[-1]["messages"][0]["reasoning_details"] == [{"type": "reasoning.text", "text": "hm"}]
 
 
 @pytest.mark.parametrize("found", [7, [7], [{}], [{"type": ["reasoning.text"]}], [TEXT | {"text": 7}]])
@@ -259,7 +269,7 @@ async def test_garbage_in_the_details(upstream: Upstream, found: Any) -> None:
 
 
 async def test_details_without_end(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(details_module, "LIMIT", 5000)
+    monkeypatch.setattr(pieces, "LIMIT", 5000)
     for found in (TEXT | {"text": "x" * 900}, {"type": "reasoning.encrypted", "data": "x" * 900}):
         upstream.play(*[details(found)] * 6, chunk("stop"))
         with pytest.raises(ProviderError, match="too long"):

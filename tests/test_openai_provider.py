@@ -17,7 +17,7 @@ from backchat.ports.providers import Abilities, Citation, ImageData, ModelReques
 from backchat.testing.provider import WEATHER, ask, collect
 from backchat_openai.provider import OpenAIProvider, open_openai
 from backchat_openai.settings import GROQ, OPENAI, OPENROUTER, Preset, SettingsSchema
-from openai_upstream import Upstream, serve, text
+from openai_upstream import Upstream, chunk, serve, text
 
 
 @pytest.fixture
@@ -198,13 +198,37 @@ async def test_keeps_no_cookies(upstream: Upstream) -> None:
     "message",
     [
         PromptMessage("user", (Text("half a character: \ud83d"),)),
-        PromptMessage("assistant", (ImageData("image/png", b"1"),)),
+        PromptMessage("system", (ImageData("image/png", b"1"),)),
     ],
 )
 async def test_refuses_what_the_protocol_cannot_carry(upstream: Upstream, message: PromptMessage) -> None:
     with pytest.raises(ProviderRejected):
         await answer(upstream, ModelRequest(messages=[message]))
     assert upstream.bodies == []
+
+
+DOTTED = "fs.read:x " + "n" * 70
+FITTING = "fs_read_x_" + "n" * 54
+
+
+async def test_names_of_tools_are_made_to_fit_and_found_again(upstream: Upstream) -> None:
+    tools = [replace(WEATHER, name=DOTTED), WEATHER]
+    calls = [{"index": n, "id": f"c{n}", "function": {"name": name}} for n, name in enumerate([FITTING, WEATHER.name])]
+    upstream.play(chunk(tool_calls=calls), chunk("tool_calls"))
+    told = [event for event in await answer(upstream, ask("hi", *tools)) if isinstance(event, ToolCall)]
+    assert [call.name for call in told] == [DOTTED, WEATHER.name]
+    before = [PromptMessage("assistant", (told[0],)), PromptMessage("tool", (ToolResult("c0", "r"),))]
+    await answer(upstream, ModelRequest(messages=[*ask("hi").messages, *before]))
+    assert [tool["function"]["name"] for tool in upstream.bodies[0]["tools"]] == [FITTING, WEATHER.name]
+    assert upstream.bodies[1]["messages"][1]["tool_calls"][0]["function"]["name"] == FITTING
+
+
+async def test_images_of_an_answer_are_shown_by_the_user(upstream: Upstream) -> None:
+    shown = PromptMessage("assistant", (Text("here"), ImageData("image/png", b"1")))
+    await answer(upstream, ModelRequest(messages=[*ask("draw").messages, shown, *ask("and?").messages]))
+    _, said, then = upstream.bodies[0]["messages"]
+    assert said == {"role": "assistant", "content": "here"}
+    assert [part["type"] for part in then["content"]] == ["image_url", "text"]
 
 
 # ---- settings
@@ -227,7 +251,7 @@ def test_presets_differ_in_their_defaults_only() -> None:
 async def test_abilities_and_model_are_as_configured() -> None:
     section = {"model": "m-1", "vision": False, "tools": False, "reasoning": False, "json_output": False}
     async with open_openai(SettingsSchema(OPENAI).load(section)) as provider:
-        assert provider.abilities == Abilities(
+        assert replace(provider.abilities, image_types=frozenset()) == Abilities(
             vision=False, tools=False, reasoning=False, json_output=False, files=frozenset({"application/pdf"})
         )
         assert provider.model == "m-1"

@@ -13,6 +13,7 @@ from backchat.domain.message import Reasoning, Seal, Text, ToolCall, ToolResult
 from backchat.domain.run import ReasoningDelta, ReasoningSealed, TextDelta
 from backchat.ports.providers import ModelRequest, PromptMessage
 from backchat.testing.provider import ask, collect
+from backchat.upstream.seals import signer
 from backchat_openai.provider import open_openai
 from openai_responses import Event, Response
 from openai_trials import settings
@@ -86,13 +87,16 @@ async def test_a_seal_that_is_not_this_services_stays_out(upstream: Upstream) ->
     for mine, url in ((seal, upstream.base_url), (seal, other), (Seal("anthropic", seal.data), upstream.base_url)):
         said = PromptMessage("assistant", (Reasoning("hm", mine), Text("a")))
         await answer(upstream, ModelRequest(messages=[said, *ask("hi").messages]), base_url=url)
-    with_it, elsewhere, foreign = [kinds(body["input"]) for body in upstream.bodies[1:]]
+    said = PromptMessage("assistant", (Reasoning("hm", seal), Text("a")))
+    await answer(upstream, replace(ModelRequest(messages=[said, *ask("hi").messages]), model="another"))
+    with_it, elsewhere, foreign, another = [kinds(body["input"]) for body in upstream.bodies[1:]]
     assert with_it == ["reasoning", "assistant", "user"]
-    assert elsewhere == foreign == ["assistant", "user"]
+    assert elsewhere == foreign == another == ["assistant", "user"]
 
 
-@pytest.mark.parametrize("data", ["", "7", "[]", '{"service": "127.0.0.1", "items": [7, {"type": "message"}]}'])
+@pytest.mark.parametrize("data", ["", "7", "[]", '{"signer": "HERE", "items": [7, {"type": "message"}]}'])
 async def test_a_seal_that_is_none_stays_out(upstream: Upstream, data: str) -> None:
+    data = data.replace("HERE", signer(upstream.base_url, "m-1"))
     said = PromptMessage("assistant", (Reasoning("hm", Seal("openai", data)), Text("a")))
     await answer(upstream, ModelRequest(messages=[said, *ask("hi").messages]))
     assert kinds(upstream.bodies[0]["input"]) == ["assistant", "user"]

@@ -181,10 +181,30 @@ async def test_openrouter_is_told_how_to_route_here_too(upstream: Upstream) -> N
     assert "provider" not in upstream.bodies[1]
 
 
+async def test_names_of_tools_are_made_to_fit_and_found_again(upstream: Upstream) -> None:
+    dotted, fitting = "fs.read:x " + "n" * 70, "fs_read_x_" + "n" * 54
+    upstream.play(*Response().call("c1", fitting, "{}").end())
+    told = await answer(upstream, ask("hi", replace(WEATHER, name=dotted)))
+    (call,) = [event for event in told if isinstance(event, ToolCall)]
+    assert call.name == dotted
+    before = [PromptMessage("assistant", (call,)), PromptMessage("tool", (ToolResult("c1", "r"),))]
+    await answer(upstream, ModelRequest(messages=[*ask("hi").messages, *before]))
+    assert upstream.bodies[0]["tools"][0]["name"] == fitting
+    assert upstream.bodies[1]["input"][1]["name"] == fitting
+
+
+async def test_images_of_an_answer_are_shown_by_the_user(upstream: Upstream) -> None:
+    shown = PromptMessage("assistant", (Text("here"), ImageData("image/png", b"1")))
+    await answer(upstream, ModelRequest(messages=[*ask("draw").messages, shown, *ask("and?").messages]))
+    _, said, then = upstream.bodies[0]["input"]
+    assert said == {"role": "assistant", "content": "here"}
+    assert [part["type"] for part in then["content"]] == ["input_image", "input_text"]
+
+
 async def test_refuses_what_the_protocol_cannot_carry(upstream: Upstream) -> None:
     for message in (
         PromptMessage("user", (Text("half a character: \ud83d"),)),
-        PromptMessage("assistant", (ImageData("image/png", b"1"),)),
+        PromptMessage("system", (ImageData("image/png", b"1"),)),
     ):
         with pytest.raises(ProviderRejected):
             await answer(upstream, ModelRequest(messages=[message]))

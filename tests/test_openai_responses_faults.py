@@ -11,8 +11,7 @@ from backchat.domain.message import ToolCall
 from backchat.errors import ProviderCredentials, ProviderError, ProviderRejected, ProviderThrottled, ProviderTimeout
 from backchat.ports.providers import ProviderEvent, UsageReport
 from backchat.testing.provider import WEATHER, ask, collect, said
-from backchat.upstream import sse
-from backchat_openai import pieces
+from backchat.upstream import pieces, sse
 from backchat_openai.provider import OpenAIProvider, open_openai
 from openai_responses import Response, response
 from openai_trials import KEY, fail, healthy, read_into, settings
@@ -137,7 +136,10 @@ async def test_arguments_without_end(
     made = Response()
     made.arguments(made.begin_call("c", "f"), *["x" * 900] * 6)
     upstream.play(*made.events, Hang)
-    assert str((await fail(provider, WEATHER))[1]) == "the model service sent a tool call that is too long"
+    assert (
+        str((await fail(provider, WEATHER))[1])
+        == "the model service sent tool calls, or sealed thinking, that are too long"
+    )
     await upstream.left.wait()
 
 

@@ -150,3 +150,28 @@ async def test_an_image_is_what_its_bytes_say_and_is_shown_to_models_that_see_su
         if not isinstance(shown, ImageData) and declared != "image/png":
             with pytest.raises(NoVision, match=declared):
                 await one.say("Look", provider="choosy", images=[ImageData(declared, data)])
+
+
+async def test_results_are_shown_in_the_order_of_their_calls() -> None:
+    """They are stored as they came; Anthropic and Gemini refuse another order than that of the calls."""
+    provider = ScriptedProvider(["ok"])
+    calls = (ToolCall("c1", "a", "{}"), ToolCall("c2", "b", "{}"), ToolCall("c3", "c", "{}"))
+    said: list[tuple[Role, tuple[Part, ...]]] = [
+        ("user", (Text("Go"),)),
+        ("assistant", calls),
+        *[("tool", (ToolResult(id, f"of {id}"),)) for id in ("c3", "c1", "c2")],
+        ("assistant", (Text("Done."),)),
+    ]
+    async with node(SlowStore(), provider) as one:
+        first = None
+        for role, parts in said:
+            new = NewMessage(role=role, parts=parts, parent=first.id if first else None)
+            if first is None:
+                first = await one.services.trees.begin(ANN, new, temporary=False, channel="web")
+            else:
+                first = await one.services.trees.put(ANN, first.conversation, new)
+        assert first is not None
+        run = await one.say("And now?", conversation=first.conversation)
+        await one.runs.result(ANN, run.id)
+    results = [p.call for m in provider.requests[0].messages for p in m.parts if isinstance(p, ToolResult)]
+    assert results == ["c1", "c2", "c3"]

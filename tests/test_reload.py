@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from marshmallow import RAISE, Schema, fields
 from structlog.testing import capture_logs
 
-from backchat.config import Config, OpenProviders, load_config
+from backchat.config import Config, OpenProviders, load_config, renewing
 from backchat.config.renewing import compared
 from backchat.domain.run import TextDelta
 from backchat.errors import ConfigError, ProviderError
@@ -42,7 +42,8 @@ class KeySchema(Schema):
 
 @dataclass
 class Keyed:
-    """Offers providers that say the key they were opened with; ``bad`` cannot be opened, ``stuck`` not yet.
+    """Offers providers that say the key they were opened with; ``bad`` cannot be opened, ``stuck`` not yet,
+    and ``stubborn`` does not let itself be stopped either.
 
     told  what was opened, closed and broken off, in order
     """
@@ -63,6 +64,9 @@ class Keyed:
             raise ConfigError("key: is no good")
         if key == "stuck":
             await self.stuck.wait()
+        while key == "stubborn" and not self.stuck.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.stuck.wait()
         self.told.append(f"+{key}")
         self.tasks.setdefault(key, []).append(asyncio.current_task())
         try:
@@ -201,6 +205,24 @@ async def test_a_reload_that_is_cut_off_changes_nothing(place: Place) -> None:
         assert renewing.cancelled()
         assert place.offered.told == ["+k1", "+k2", "-k2"]
         assert await says(opened, "a") == "k1 end"
+
+
+async def test_one_that_does_not_open_holds_up_no_later_reload(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewing, "OPENING", 0.05)
+    monkeypatch.setattr(renewing, "CLOSING", 0.05)
+    try:
+        async with place.open({"a": "k1"}) as opened:
+            for key in ("stuck", "stubborn"):
+                async with asyncio.timeout(5):
+                    with pytest.raises(ConfigError, match=r"providers\.b: it did not open within 0.05 seconds"):
+                        await place.renew(opened, {"a": "k2", "b": key})
+                assert await says(opened, "a") == "k1 end"
+            assert await place.renew(opened, {"a": "k3"}) == ["providers.a: opened anew"]
+    finally:
+        place.offered.stuck.set()
+    async with asyncio.timeout(5):
+        while "-stubborn" not in place.offered.told:  # noqa: ASYNC110
+            await asyncio.sleep(0)  # it opens after all, and is closed: nobody would use it
 
 
 async def test_one_that_cannot_be_closed_is_told_and_harms_nobody(place: Place) -> None:

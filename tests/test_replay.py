@@ -109,6 +109,7 @@ async def test_an_answer_that_is_not_heard_to_its_end_is_not_recorded(tmp_path: 
         ProviderTimeout("slow"),
         ProviderRejected("no"),
         ProviderThrottled("later", retry_after=7),
+        ProviderRejected("no such order", field="openrouter.sort"),
         ProviderCredentials("who"),
     ],
 )
@@ -121,7 +122,7 @@ async def test_a_failure_comes_again_after_what_came_before_it(tmp_path: Path, f
             await anext(stream)
     again = caught.value
     assert (type(again), str(again)) == (type(failure), str(failure))
-    assert (again.at_work, again.retry_after) == (failure.at_work, failure.retry_after)
+    assert (again.at_work, again.retry_after, again.field) == (failure.at_work, failure.retry_after, failure.field)
 
 
 async def test_equal_requests_are_played_in_order_and_the_last_again(tmp_path: Path) -> None:

@@ -47,6 +47,25 @@ async def test_a_key_in_an_answer_is_not_recorded_however_it_is_cut(tmp_path: Pa
         await replay(tmp_path, ask("hi", WEATHER))
 
 
+WORDS = [
+    "SELECT * FROM t ORDER BY key_column",
+    "PRIMARY KEY (pk_orders_2024_01)",
+    "from huggingface_hub import hf_hub_download",
+    "a key-holder, bearer of news and Bearer bonds.",
+    "sk-shaped, rk_notes_table, xai-inspired",
+    "the Bearer authentication scheme",
+]
+
+
+@pytest.mark.parametrize("words", WORDS)
+async def test_words_that_only_begin_like_keys_are_recorded_as_they_were_said(tmp_path: Path, words: str) -> None:
+    call = ToolCall("c", "get_weather", json.dumps({"city": words, "key_created_at": "key_column"}))
+    await record(tmp_path, ask("hi", WEATHER), [words, call])
+    events = await replay(tmp_path, ask("hi", WEATHER))
+    assert said(events) == words
+    assert [e.arguments for e in events if isinstance(e, ToolCall)] == [call.arguments]
+
+
 async def test_what_is_left_of_an_answer_is_in_the_pieces_that_it_was_in(tmp_path: Path) -> None:
     await record(tmp_path, ask("hi"), ["My key is sk-", "abc", "defgh", "1 or", " so."])
     events = await replay(tmp_path, ask("hi"))
@@ -54,13 +73,13 @@ async def test_what_is_left_of_an_answer_is_in_the_pieces_that_it_was_in(tmp_pat
 
 
 async def test_text_is_one_text_though_the_model_thinks_between(tmp_path: Path) -> None:
-    await record(tmp_path, ask("hi"), ["a sk-abc", ReasoningDelta("hm"), "defgh b"])
+    await record(tmp_path, ask("hi"), ["a sk-abc", ReasoningDelta("hm"), "defgh1 b"])
     assert said(await replay(tmp_path, ask("hi"))) == "a [key] b"
 
 
 async def test_thinking_is_one_text_up_to_its_seal(tmp_path: Path) -> None:
     seal = ReasoningSealed(Seal("x", "y"))
-    thought = [ReasoningDelta("a sk-"), ReasoningDelta("abcd"), seal, ReasoningDelta("efgh b")]
+    thought = [ReasoningDelta("a sk-"), ReasoningDelta("abcd"), seal, ReasoningDelta("efgh1 b")]
     await record(tmp_path, ask("hi"), [*thought, "c"])
     events = await replay(tmp_path, ask("hi"))
     assert events[:4] == thought, "neither of the two is a key"

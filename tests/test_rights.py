@@ -21,7 +21,7 @@ from backchat.domain.recipe import Recipe
 from backchat.domain.rights import RIGHTS, Action, Standing
 from backchat.domain.run import Decision, Run, RunEnded, TextDelta
 from backchat.domain.workspace import Workspace
-from backchat.errors import Forbidden, InvalidInput, NotFound
+from backchat.errors import Conflict, Forbidden, InvalidInput, NotFound
 from backchat.ports.storage import Put, Query, Record
 from backchat.services.adopting import Adopting
 from backchat.services.archive import Archive, Wanted
@@ -156,7 +156,7 @@ async def everything(pieces: AsyncIterator[Any]) -> None:
 
 
 async def unasked(asking: Awaitable[object]) -> None:
-    with suppress(InvalidInput):  # no run waits for anything
+    with suppress(Conflict, InvalidInput):  # no run waits for anything
         await asking
 
 

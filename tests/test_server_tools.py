@@ -125,6 +125,7 @@ async def test_no_tools_without_an_agent_chosen_and_none_for_a_model_that_cannot
         (ToolFailed("too dark"), "Error: too dark"),
         (ValueError("sk-secret"), "Error: the tool is broken."),
         (TimeoutError(), "Error: the tool is broken."),
+        (asyncio.CancelledError("sk-secret"), "Error: the tool is broken."),
         (asyncio.Event(), "Error: the tool took longer than 0.02 seconds."),
         ("half a character: \ud800", "half a character: ?"),
         ("x" * (MOST_RESULT + 1), "x" * MOST_RESULT + f"\n[cut off: {MOST_RESULT + 1} characters]"),
@@ -137,7 +138,8 @@ async def test_what_goes_wrong_in_a_tool_is_for_the_model(
     tools = [ScriptedTool("look", does)]
     async with node(store, provider, tools=tools, tool_time=timedelta(milliseconds=20)) as one:
         id = await one.begun(agent="none")
-        _, answer = await one.runs.result(ANN, (await one.say("go", conversation=id)).id)
+        async with asyncio.timeout(10):
+            _, answer = await one.runs.result(ANN, (await one.say("go", conversation=id)).id)
     assert answer is not None
     assert answer.text == "Sorry."
     assert provider.requests[2].messages[-1].parts == (ToolResult("c1", told),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -163,6 +163,33 @@ async def test_when_the_model_fails_the_next_reply_tries_again(turn: Sequence[St
         assert here.shown() == ("", [*["question 0", "It is so.", "question 1", "It is so."], *here.shown()[1][4:]])
         await here.settled(id)
         assert await here.kept() == ["notes 2"]
+
+
+async def test_a_conversation_that_cannot_be_summed_up_is_tried_ever_more_seldom() -> None:
+    async with talk(Model(*[[ProviderError("no")]] * 4, ["notes"], [ProviderError("no")], ["notes 2"])) as here:
+        asked = here.model.noter.requests
+        id = await here.talked(4)
+        assert len(asked) == 2, "once more at once"
+        for minutes, tried in ((1, 3), (2, 4), (4, 5)):
+            await here.talked(2, id)
+            here.time += timedelta(seconds=60 * minutes - 2)
+            await here.talked(1, id)
+            assert len(asked) == tried - 1
+            assert await here.store.count(Query(kind="job")) == 0
+            here.time += timedelta(seconds=2)
+            await here.talked(1, id)
+            assert len(asked) == tried
+        assert await here.kept() == ["notes"]
+        await here.talked(3, id)
+        assert await here.kept() == ["notes", "notes 2"], "it counts anew"
+        assert len(asked) == 7
+
+
+async def test_a_conversation_that_cannot_be_summed_up_holds_up_no_other() -> None:
+    async with talk(Model(*[[ProviderError("no")]] * 2, ["notes"])) as here:
+        await here.talked(5)
+        await here.talked(3)
+        assert await here.kept() == ["notes"]
 
 
 async def test_when_the_model_takes_too_long() -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from backchat.domain.message import Message, Text
 from backchat.ports.storage import Change, Put, Query
+from backchat.services import summaries
 from backchat.services.new_message import NewMessage
 from nodes import ANN, SlowStore
-from summaries_made import Model, Talk, material_of, talk, until
+from summaries_made import Model, Talk, material_of, rolling, talk, until
 
 
 async def summed_up(here: Talk) -> tuple[str, list[Message]]:
@@ -88,8 +89,7 @@ async def test_what_is_changed_while_it_is_summed_up_is_in_no_summary(change: Ca
         await here.ask("question 2", id)
         await until(lambda: here.model.noter.open == 1)
         await change(here, id, (await here.said(id))[1].id)
-        gate.set()
-        await until(lambda: here.model.noter.ended == 1 and not here.jobs._tasks)
+        await until(lambda: here.model.noter.closed == 1 and not here.jobs._tasks)
         assert await here.kept() == []
         assert await here.store.count(Query(kind="job")) == 0
         await here.talked(2, id)
@@ -104,11 +104,80 @@ async def test_what_is_deleted_while_it_is_summed_up_stays_deleted() -> None:
             await here.ask("question 2", id)
             await until(lambda: here.model.noter.open == 1)
             await (here.conversations.truncate(ANN, id, 2) if truncate else here.conversations.discard(ANN, id))
-            gate.set()
-            await here.settled(id)
-            await until(lambda: not here.jobs._tasks)
+            await until(lambda: here.model.noter.closed == 1 and not here.jobs._tasks)
+            assert await here.store.count(Query(kind="job")) == 0
             assert await here.kept() == []
-            assert (len(here.model.noter.requests), here.model.noter.open) == (1, 0)
+            assert len(here.model.noter.requests) == 1
+
+
+@pytest.mark.parametrize("gone", ["message", "conversation", "user"])
+async def test_what_another_process_deletes_is_not_sent_on(gone: str) -> None:
+    """A summary of which the first part is being made: the second part has the message that is deleted."""
+    store, gate = SlowStore(), asyncio.Event()
+    async with (
+        talk(Model([gate, "half"]), store=store, memory=rolling(step=1000)) as here,
+        talk(store=store) as other,
+    ):
+        id = await here.ask("question 0 " + "x" * 1500)
+        await here.ask("question 1 " + "x" * 1500, id)
+        await here.ask("question 2", id)
+        await until(lambda: here.model.noter.open == 1)
+        if gone == "message":
+            await edit(other, id, (await here.said(id))[2].id)
+        elif gone == "conversation":
+            await other.conversations.discard(ANN, id)
+        else:
+            await other.services.accounts.forget("ann")
+        gate.set()
+        await until(lambda: here.model.noter.ended == 1 and not here.jobs._tasks)
+        assert len(here.model.noter.requests) == 1
+        assert await here.kept() == []
+
+
+async def test_who_is_taken_for_dead_and_is_not_asks_no_more() -> None:
+    store, gate, short = SlowStore(), asyncio.Event(), rolling(step=1000)
+    async with (
+        talk(Model([gate, "half"]), store=store, memory=short) as slow,
+        talk(Model(["first"], [asyncio.Event()]), store=store, memory=short) as other,
+    ):
+        id = await slow.ask("question 0 " + "x" * 1500)
+        await slow.ask("question 1 " + "x" * 1500, id)
+        await slow.ask("question 2", id)
+        await until(lambda: slow.model.noter.open == 1)
+        await other.workers.beat()
+        await other.workers.recover()
+        await until(lambda: len(other.model.noter.requests) == 2)
+        gate.set()
+        await until(lambda: slow.model.noter.ended == 1 and not slow.jobs._tasks)
+        assert len(slow.model.noter.requests) == 1
+
+
+async def test_a_few_of_a_path_are_kept() -> None:
+    async with talk() as here:
+        id = await here.talked(15)
+        assert await here.kept() == [f"notes {n}" for n in range(3, 8)]
+        messages = await here.said(id)
+        await here.branch(id, messages[9].id)
+        for n in range(4):
+            await here.ask(f"another way {n}", id)
+            await here.settled(id)
+        left = {f"notes {n}" for n in range(3, 10)}
+        assert {*await here.kept()} == left, "those of the other branch are not touched"
+        await here.branch(id, messages[-1].id)
+        await here.ask("and now?", id)
+        assert here.shown()[0] == "notes 7"
+
+
+async def test_of_far_too_many_two_go_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summaries, "KEPT", 100)
+    async with talk() as here:
+        id = await here.talked(17)
+        assert await here.kept() == [f"notes {n}" for n in range(1, 9)]
+        monkeypatch.undo()
+        await here.talked(2, id)
+        assert await here.kept() == [f"notes {n}" for n in (1, 2, 5, 6, 7, 8, 9)]
+        await here.talked(4, id)
+        assert await here.kept() == [f"notes {n}" for n in range(7, 12)]
 
 
 class Interfering(SlowStore):

@@ -74,6 +74,27 @@ def test_refused_with_a_reason_for_the_model(arguments: str, definition: ToolDef
         mended(arguments, definition)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (r'{"city": "Ulm \ud800"}', {"city": "Ulm \ufffd"}),
+        (r'{"city": "\udfff", "\ud83d": 1}', {"city": "\ufffd", "\ufffd": 1}),
+        ('{"city": "Ulm \ud800"}', {"city": "Ulm \ufffd"}),
+        (r'{"city": "\ud83d\ude00"}', {"city": "\U0001f600"}),
+    ],
+)
+def test_half_a_character_can_be_stored(arguments: str, wanted: Any) -> None:
+    made = fitting(ToolCall("c1", "find", arguments), [CITY])
+    assert json.loads(made.arguments.encode()) == wanted
+
+
+def test_what_is_told_of_half_a_character_can_be_sent() -> None:
+    nested = tool({}, additionalProperties={"type": "integer"})
+    with pytest.raises(Misfit, match="is not of type 'integer'") as misfit:
+        fitting(ToolCall("c1", "find", r'{"\ud800": "many"}'), [nested])
+    assert str(misfit.value).encode()
+
+
 def test_a_tool_that_there_is_not() -> None:
     with pytest.raises(Misfit, match="no tool 'fetch'; there are: find"):
         fitting(ToolCall("c1", "fetch", "{}"), [CITY])

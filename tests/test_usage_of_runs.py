@@ -71,7 +71,6 @@ def test_estimates_are_rounded_once() -> None:
         Reasoning("de"),
         ToolCall("id", "name", "{}"),
         ToolResult("id", "f"),
-        ImageData("i", b"x"),
     ]
     messages = [PromptMessage("user", (part,)) for part in parts]
     asked = ModelRequest(messages=messages, system="ghi", citations=[Citation("memory", "jk")])
@@ -228,7 +227,7 @@ async def test_killed_after_a_pause_books_only_what_followed(store: SlowStore) -
         assert sorted([u.input_tokens for u, _ in await booked(two)]) == [6, 8]
 
 
-async def test_images_do_not_count_for_the_one_that_recovers_either(store: SlowStore) -> None:
+async def test_images_do_not_count_for_the_one_that_recovers(store: SlowStore) -> None:
     provider = ScriptedProvider([TEN, asyncio.Event()])
     async with node(store, provider) as one, node(store) as two:
         run = await one.say("look", images=[ImageData("image/png", b"x" * 1000)])

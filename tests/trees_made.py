@@ -148,12 +148,13 @@ class Grove:
 
         async def none(_: object) -> None: ...
         async def nothing(_: object) -> None: ...
+        def gone(_: str) -> None: ...
 
         def new_id() -> str:
             return f"new-{next(ids):06d}"
 
         self.conversations = Conversations(
-            store, Access(store, by_table, self.now), self.now, new_id, idle=none, stop=none, unread=nothing
+            store, Access(store, by_table, self.now), self.now, new_id, idle=none, stop=none, unread=nothing, drop=gone
         )
         shared: dict[str, Any] = {"store": store, "retention": retention, "now": self.now, "new_id": new_id}
         self.trees = Trees(conversations=self.conversations, **shared)

@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 from marshmallow import RAISE, Schema
 
 from backchat.domain.identity import Identity
-from backchat.domain.message import Message
 from backchat.domain.tool import ToolDefinition
 from backchat.hookspecs import hookimpl
 from backchat.ports.agents import AgentBackend, AgentTurn
@@ -20,7 +19,7 @@ from backchat.ports.embedding import EmbedderBackend
 from backchat.ports.extraction import Extractor
 from backchat.ports.importing import Importer, Shape, SourceConversation, Unreadable
 from backchat.ports.learning import Learned, LearnerBackend, Lesson, Unlearned
-from backchat.ports.memory import History, MemoryBackend
+from backchat.ports.memory import Ask, History, MemoryBackend, Shown, Summary
 from backchat.ports.providers import ProviderBackend
 from backchat.ports.storage import Change, Kind, OnCommit, StorageBackend
 from backchat.ports.tools import ToolBackend
@@ -88,10 +87,14 @@ class Spy:
         self.hears("backchat_authenticators", credentials, credentials.token)
         return None
 
-    async def select(self, history: History) -> Sequence[Message]:
+    async def select(self, history: History) -> Shown:
         latest = await history.latest(100)
         self.hears("backchat_memories", latest)
-        return latest
+        return Shown(latest, due=True)
+
+    async def review(self, history: History, ask: Ask) -> Summary | None:
+        self.hears("backchat_memories", await history.latest(100))
+        return None
 
     async def learn(self, lesson: Lesson) -> Sequence[Learned | Unlearned]:
         self.hears("backchat_learners", lesson)

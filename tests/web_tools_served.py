@@ -102,9 +102,6 @@ class Names(AbstractResolver):
         self._names = {name.replace("_", "."): list(answers) for name, answers in names.items()}
         self.asked: list[str] = []
 
-    def __call__(self) -> Names:
-        return self
-
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
@@ -133,12 +130,12 @@ class Names(AbstractResolver):
 async def fetching(*sites: Site, names: Names | None = None, **options: Any) -> AsyncIterator[Tool]:
     """The tool, which may go to the ports of the sites, and to ``ALLOWED`` unless told otherwise."""
     given: Mapping[str, Any] = {"allow": [ALLOWED], "ports": [80, 443, *[s.port for s in sites]], **options}
-    async with open_fetch(FetchSchema().load(given), **({"resolver": names} if names else {})) as [tool]:
+    async with open_fetch(FetchSchema().load(given), names) as [tool]:
         yield tool
 
 
 def inside(answer: str) -> str:
     """What is between the marks of an answer."""
-    found = re.search(r"\n<(web-\w+-[0-9a-f]{16})>\n(.*)\n</\1>", answer, re.S)
+    found = re.search(r"\n<([a-z]+-[a-z]+-[0-9a-f]{24})>\n(.*)\n</\1>", answer, re.S)
     assert found is not None, answer
     return found[2]

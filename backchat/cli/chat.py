@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -28,11 +29,12 @@ def chat(url: str, key: str, conversation: str | None, provider: str | None) -> 
     """Talk to a server in the terminal.
 
     Every line of standard input is a message. Answers go to standard output, what the server is doing and what the
-    model is thinking to standard error. Ctrl-C stops the reply that is coming in; at the prompt it ends the talk.
+    model is thinking to standard error. Ctrl-C stops the reply that is coming in; at the prompt it ends the talk. Where
+    a tool waits to be allowed, you are asked; where standard input is no terminal, it is not allowed.
     """
     interactive = sys.stdin.isatty()
     with asyncio.Runner() as runner:
-        talk = runner.run(_begin(url, key, conversation, provider))
+        talk = runner.run(_begin(url, key, conversation, provider, interactive))
         try:
             for line in _lines(interactive):
                 try:
@@ -48,8 +50,8 @@ def chat(url: str, key: str, conversation: str | None, provider: str | None) -> 
             runner.run(talk.end())
 
 
-async def _begin(url: str, key: str, conversation: str | None, provider: str | None) -> Talk:
-    return Talk(await ChatClient(url, key).__aenter__(), conversation, provider)
+async def _begin(url: str, key: str, conversation: str | None, provider: str | None, interactive: bool) -> Talk:
+    return Talk(await ChatClient(url, key).__aenter__(), conversation, provider, ask=_allowed if interactive else None)
 
 
 def _lines(interactive: bool) -> Iterator[str]:
@@ -67,10 +69,16 @@ def _lines(interactive: bool) -> Iterator[str]:
 
 
 class Talk:
-    """One conversation with a server."""
+    """One conversation with a server. ``ask`` is asked whether a tool may do something; without it none may."""
 
-    def __init__(self, client: ChatClient, conversation: str | None, provider: str | None) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: ChatClient,
+        conversation: str | None,
+        provider: str | None,
+        ask: Callable[[asyncio.Event], Awaitable[bool]] | None = None,
+    ) -> None:
+        self._client, self._ask = client, ask
         self._conversation = conversation
         self._provider = provider
         self._thinking = False
@@ -87,8 +95,10 @@ class Talk:
         assert task is not None
         run: asyncio.Future[str] = loop.create_future()
         cancelling: list[asyncio.Task[None]] = []
+        stopped = asyncio.Event()
 
         def interrupted() -> None:
+            stopped.set()
             if cancelling:
                 task.cancel()
             else:
@@ -108,6 +118,8 @@ class Talk:
                     if event["type"] in ("done", "error"):
                         return _show_end(event)
                     _show(event)
+                    if event["type"] == "confirm":
+                        await self._decide(event["run_id"], stopped)
             return False
         except asyncio.CancelledError:
             raise click.Abort from None
@@ -116,6 +128,15 @@ class Talk:
             for each in cancelling:
                 each.cancel()
             await asyncio.gather(*cancelling, return_exceptions=True)
+
+    async def _decide(self, run: str, stopped: asyncio.Event) -> None:
+        allow = self._ask is not None and await self._ask(stopped)
+        if stopped.is_set():
+            return
+        try:
+            await self._client.confirm(run, allow)
+        except Refused as error:  # somebody else has decided, as a rule: the stream says how it goes on
+            click.secho(f"({error})", dim=True, err=True)
 
     async def _cancel(self, run: asyncio.Future[str]) -> None:
         await self._client.cancel(await run)
@@ -129,8 +150,27 @@ def _show(event: dict[str, Any]) -> None:
             click.secho(_CONTROL.sub("", event["delta"]), dim=True, nl=False, err=True)
         case "status":
             click.secho(_CONTROL.sub("", event["text"]), dim=True, err=True)
+        case "confirm":
+            for call in event["calls"]:
+                shown = f"{call['label']} {json.dumps(call['arguments'], ensure_ascii=False)}"
+                click.secho(_CONTROL.sub("", shown), bold=True, err=True)
         case "tool_start":
             click.secho(f"({_CONTROL.sub('', event['label'])})", dim=True, err=True)
+
+
+async def _allowed(stopped: asyncio.Event) -> bool:
+    """What somebody at the terminal says; no, if that is Ctrl-C."""
+    click.echo("Allow? [y/N] ", nl=False, err=True)
+    loop, typed = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), typed.set)  # not input(): a thread would go on waiting after Ctrl-C
+    waiting = [asyncio.create_task(event.wait()) for event in (typed, stopped)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+        for each in waiting:
+            each.cancel()
+    return not stopped.is_set() and sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _show_end(event: dict[str, Any]) -> bool:

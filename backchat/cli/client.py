@@ -78,6 +78,11 @@ class ChatClient:
     def _follow(self, run: str, last: str) -> AbstractAsyncContextManager[ClientResponse]:
         return self._session.get(f"{self._url}/{run}", headers={"Last-Event-ID": last})
 
+    async def confirm(self, run: str, allow: bool) -> None:
+        """Say whether what the tools of a reply are about to do may be done; its stream then goes on by itself."""
+        async with self._session.post(f"{self._url}/{run}/confirm", json={"allow": allow}) as response:
+            await _refuse(response)
+
     async def cancel(self, run: str) -> None:
         """Stop a reply; its stream then ends by itself."""
         async with self._session.post(f"{self._url}/{run}/cancel") as response:

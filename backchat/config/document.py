@@ -19,8 +19,10 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def without(text: str, value: object) -> str:
-    """A message with a value struck out of it. Shorter ones stay: they are no secrets, and parts of ordinary words."""
-    return text.replace(value, "***") if isinstance(value, str) and len(value) >= _SECRET_LENGTH else text
+    """A message with a value struck out of it, but not out of a longer word. Shorter ones stay: they are no secrets."""
+    if not isinstance(value, str) or len(value) < _SECRET_LENGTH:
+        return text
+    return re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "***", text)
 
 
 @dataclass

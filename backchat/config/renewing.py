@@ -12,6 +12,7 @@ import structlog
 from backchat.config.opening import opened_provider
 from backchat.config.sections import Config, Selected
 from backchat.domain.limits import ProviderLimits
+from backchat.errors import ConfigError
 from backchat.ports.metrics import Meter
 from backchat.ports.providers import LLMProvider, ProviderBackend, ProviderWrapper
 from backchat.services.guarding import Guarded
@@ -21,6 +22,10 @@ from backchat.services.titles import namer
 log = structlog.get_logger(source=__name__)
 Chosen = Selected[ProviderBackend | ProviderWrapper]
 
+OPENING = 60.0
+"""Seconds that the opening of a provider may take."""
+CLOSING = 10.0
+"""Seconds for which one is waited for that is to stop opening."""
 _FOLLOWED = ("providers", "default_provider", "fallback")
 _INSTALLED = ("extractors", "importers", "authorize", "uses_data")
 """What a configuration does not say, or says with something else."""
@@ -84,7 +89,9 @@ class OpenProviders:
             for name, selected in config.providers.items():
                 if self._says.get(name) != says[name]:
                     begun[name], opening = self._open(name, selected)
-                    await asyncio.wait((opening,))  # which a cancellation does not cancel
+                    await asyncio.wait((opening,), timeout=OPENING)  # which a cancellation does not cancel
+                    if not opening.done():
+                        raise ConfigError(f"providers.{name}: it did not open within {OPENING:g} seconds")
                     fresh[name] = opening.result()
             namer({name: Configured(name, "", fresh.get(name) or self._guards[name]) for name in says}, config.titles)
         except BaseException:
@@ -119,7 +126,7 @@ class OpenProviders:
             guard.limit(limits)
             if name in fresh:
                 guard.serve(*fresh[name])
-                configured[name] = Configured(name, selected.name, guard)
+                configured[name] = Configured(name, selected.innermost.name, guard)
                 changes.append(f"providers.{name}: {'opened anew' if name in before.configured else 'added'}")
             else:
                 configured[name] = before.configured[name]
@@ -135,14 +142,20 @@ class OpenProviders:
         return changes
 
     async def _close(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        opened, opening = list[asyncio.Task[None]](), list[asyncio.Task[None]]()
         for task in tasks:
             kept = self._tasks.get(task)
+            if kept is not None:
+                kept.over.set()  # also for one that opens in spite of everything
             if kept is not None and kept.opened.done():
-                kept.over.set()
+                opened.append(task)
             else:
                 task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+                opening.append(task)
+        if opening:  # one that cannot be cancelled holds nobody up
+            await asyncio.wait(opening, timeout=CLOSING)
+        if opened:
+            await asyncio.wait(opened)
 
 
 def compared(node: Any) -> object:

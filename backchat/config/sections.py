@@ -60,6 +60,11 @@ class Selected(Generic[C_co]):
     common: Any = None
     inner: Selected[C_co] | None = None
 
+    @property
+    def innermost(self) -> Selected[C_co]:
+        """What answers in the end, where one component wraps another: its prices hold, and its abilities."""
+        return self.inner.innermost if self.inner is not None else self
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:

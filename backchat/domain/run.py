@@ -118,7 +118,7 @@ class RunPaused:
 class RunEnded:
     """The last event of every run. ``message`` is the id of the stored answer, None if nothing had been said.
 
-    ``usage`` is that of all the run's provider calls together.
+    ``usage`` is that of all the run's provider calls together; ``finish`` why the model stopped, if it completed.
     """
 
     status: RunStatus
@@ -127,6 +127,7 @@ class RunEnded:
     model: str
     failure: Failure | None = None
     usage: Usage | None = None
+    finish: str = "stop"
 
 
 RunEvent = (

@@ -13,6 +13,9 @@ from backchat.ports.component import Component
 Ask = Callable[[str, str], Awaitable[str]]
 """Ask the model that answers the conversation: instructions, text. Answers its words. Raises ``ProviderError``."""
 
+DEFAULT = "default"
+"""The name of the strategy of the section ``memory``; nobody else has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:

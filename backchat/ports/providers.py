@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from backchat.domain.message import Reasoning, Role, Text, ToolCall, ToolResult, Usage
@@ -27,11 +27,19 @@ class ImageData:
 
 @dataclass(frozen=True, slots=True)
 class FileData:
-    """A document as a provider gets it that can read such ones: the bytes themselves."""
+    """A document as a provider gets it that can read such ones: the bytes themselves.
+
+    ``pages`` is for estimates of what it costs; None if that is not known.
+    """
 
     name: str
     mime: str
     data: bytes
+    pages: int | None = None
+
+
+def _unheard(waits: bool) -> None:
+    """Nobody wants to know."""
 
 
 PromptPart = Text | ImageData | FileData | ToolCall | ToolResult | Reasoning
@@ -68,6 +76,10 @@ class ModelRequest:
     reasoning   how hard to think, for models that can
     json_output ask for a JSON object
     caller      whose turn it is where many wait for one provider; sent to nobody
+    background  nobody waits for the answer: whoever limits how much is asked at once lets the others go first, and may
+                end this one with ``GaveWay``
+    waits       is told True when the request is held back, before its turn comes or before it is made again, and False
+                when it is made; whoever gives it up while it is held back owes nothing. Without a word it is made
     sampling    how the model chooses its words; what a provider does not know of it, it leaves out
     """
 
@@ -80,6 +92,8 @@ class ModelRequest:
     reasoning: Effort | None = None
     json_output: bool = False
     caller: str = ""
+    background: bool = False
+    waits: Callable[[bool], None] = field(default=_unheard, compare=False, repr=False)
     sampling: Sampling = PLAIN_SAMPLING
 
 

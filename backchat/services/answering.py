@@ -27,6 +27,7 @@ class Answering:
     unlogged  the last call, if it is over and neither in the log nor booked
     tried     the providers that were asked before this one and did not answer, with the codes of what went wrong
     asked     tokens of the prompt of the current call, by its length; None between calls
+    queued    the current call waits on this side, and none was made
     came, whole  whether anything has come of it, and all of it
     reported  its usage so far;  ``calls`` its tool calls before they are checked
     """
@@ -45,6 +46,7 @@ class Answering:
     unlogged: CallEnded | None = None
     tried: list[Mapping[str, str]] = field(default_factory=list)
     asked: int | None = None
+    queued: bool = False
     came: bool = False
     whole: bool = False
     reported: Usage | None = None
@@ -53,8 +55,12 @@ class Answering:
     def sent(self, provider: str, model: str, tokens: int) -> None:
         """A call begins."""
         self.provider, self.model, self.asked = provider, model, tokens
-        self.came = self.whole = False
+        self.came = self.whole = self.queued = False
         self.reported, self.calls, self.finish = None, [], _STOP
+
+    def held_back(self, waits: bool) -> None:
+        """The current call waits on this side; or is made now."""
+        self.queued = waits
 
     def over(self) -> None:
         """The current call is over, if there is one: it counts from now on.
@@ -62,8 +68,11 @@ class Answering:
         Its usage is what its provider reported, if it came to its end. Otherwise it is estimated, by length: a report
         that came before the rest is right about the prompt, and the larger of it and of what came for the output. A
         call of which nothing came was given up, by this side or on the way, while its provider may have worked on it:
-        services bill the prompt then. Of one that cost nothing, ``refused`` was told before.
+        services bill the prompt then. Of one that cost nothing, ``refused`` was told before; nor does one that was
+        given up before it was made.
         """
+        if self.queued:
+            self.refused()
         if self.asked is None:
             return
         if self.whole and self.reported is not None:

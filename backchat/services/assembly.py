@@ -14,7 +14,7 @@ from backchat.ports.agents import Agent
 from backchat.ports.extraction import Extractor
 from backchat.ports.importing import Importer
 from backchat.ports.learning import Learner
-from backchat.ports.memory import MemoryStrategy
+from backchat.ports.memory import DEFAULT, MemoryStrategy
 from backchat.ports.metrics import Meter
 from backchat.ports.storage import RecordStore
 from backchat.ports.transcription import Transcriber
@@ -48,7 +48,7 @@ from backchat.services.retrieval import Retrieval
 from backchat.services.runs import Runs, RunTimes
 from backchat.services.sessions import Sessions
 from backchat.services.shares import Shares
-from backchat.services.strategies import DEFAULT, Strategies
+from backchat.services.strategies import Strategies
 from backchat.services.summaries import TOPIC as SUMMARY_TOPIC
 from backchat.services.summaries import Summaries
 from backchat.services.tags import Tags
@@ -129,7 +129,9 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
     async def unread(conversation: Conversation) -> None:
         await documents.drop(conversation)
 
-    conversations = Conversations(store, access, now, new_id, idle=runs.idle, stop=runs.stop_on, unread=unread)
+    conversations = Conversations(
+        store, access, now, new_id, idle=runs.idle, stop=runs.stop_on, unread=unread, drop=jobs.drop
+    )
     ledger = Ledger(store, parts.providers, parts.credits, now=now, new_id=new_id)
     calls = Calls(store, ledger)
     documents = Documents(
@@ -141,7 +143,7 @@ def assemble(parts: Parts) -> tuple[Services, Workers, Jobs, Engine]:
         assistant_of=assistants.open,
         conversation_of=conversations.open,
         required=access.required,
-        describe=describer(parts.providers, calls),
+        describe=lambda: describer(parts.providers, calls),
         now=now,
         new_id=new_id,
     )

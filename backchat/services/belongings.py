@@ -15,6 +15,7 @@ from backchat.services.document_records import DOCUMENT, scope_of
 from backchat.services.document_scopes import UNREAD, documents_in, removed
 from backchat.services.files import FILE, FILE_CHUNK
 from backchat.services.import_records import IMPORT
+from backchat.services.jobs import jobs_purge
 from backchat.services.kinds import KINDS
 from backchat.services.paging import all_found, purge_all
 from backchat.services.public_links import PUBLIC_LINK
@@ -23,7 +24,7 @@ from backchat.services.runstate import CANCEL, RUN
 from backchat.services.session_records import SESSION
 from backchat.services.share_records import SHARE
 from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of
-from backchat.services.summary_records import SUMMARY
+from backchat.services.summary_records import SUMMARY, line_of
 from backchat.services.workspace_records import MEMBERSHIP
 
 PAGE = 200
@@ -58,7 +59,8 @@ async def erasure(store: RecordStore, conversations: Sequence[Conversation]) -> 
     owners = [*{c.owner for c in conversations}]
     documents = await documents_in(store, owners, [scope_of(conversation=id) for id in ids])
     gone = [Delete(CONVERSATION.name, c.id, c.version) for c in conversations]
-    return [*gone, *await belongings(store, ids), *await removed(store, documents)]
+    begun = [jobs_purge(owner, [line_of(id) for id in ids]) for owner in owners]
+    return [*gone, *await belongings(store, ids), *begun, *await removed(store, documents)]
 
 
 async def being_read(store: RecordStore, conversations: Sequence[Conversation]) -> list[Conversation]:

@@ -52,18 +52,23 @@ async def released(store: RecordStore, owner: str, shas: Iterable[str]) -> list[
 
 async def read(store: RecordStore, owner: str, sha: str) -> bytes:
     """All of a blob's bytes. Raises Internal if they are not there."""
+    if (data := await found(store, owner, sha)) is None:
+        raise Internal("the bytes of a document are missing")
+    return data
+
+
+async def found(store: RecordStore, owner: str, sha: str) -> bytes | None:
+    """All of a blob's bytes; None if they are not there, or are being deleted."""
     id = blob_id(owner, sha)
     record = await store.get(BLOB.name, id)
-    found = bytearray()
+    data = bytearray()
     count = record.doc["chunks"] if record is not None else 0
     for first in range(0, count, PAGE):
         ids = tuple(f"{id}.{n:06d}" for n in range(first, min(first + PAGE, count)))
         where: tuple[Condition, ...] = (("id", ids), ("owner", (owner,)))
         page = await store.find(Query(kind=BLOB_CHUNK.name, where=where, limit=PAGE))
-        found += await asyncio.to_thread(_decoded, page)
-    if record is None or len(found) != record.doc["size"]:
-        raise Internal("the bytes of a document are missing")
-    return bytes(found)
+        data += await asyncio.to_thread(_decoded, page)
+    return bytes(data) if record is not None and len(data) == record.doc["size"] else None
 
 
 def blob_id(owner: str, sha: str) -> str:

@@ -8,10 +8,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import structlog
+
 from backchat.domain.message import ToolCall, Usage
 from backchat.domain.run import ReasoningDelta, TextDelta
 from backchat.domain.usage import Payer, UsageRecord
-from backchat.errors import ProviderError, ProviderTimeout
+from backchat.errors import GaveWay, ProviderError, ProviderTimeout
 from backchat.ports.providers import ModelRequest, ProviderEvent, UsageReport
 from backchat.ports.storage import RecordStore
 from backchat.services.estimates import costs_nothing, tokens_asked, tokens_said
@@ -19,6 +21,7 @@ from backchat.services.finishing import through
 from backchat.services.ledger import Ledger
 from backchat.services.providers import Configured
 
+log = structlog.get_logger(source=__name__)
 Wanted = Literal["title", "memory", "summary", "description", "translation"]
 
 _WORDS: Mapping[Wanted, tuple[str, str]] = {
@@ -35,6 +38,27 @@ _WORDS: Mapping[Wanted, tuple[str, str]] = {
     "translation": ("the model's translation did not end", "the model took too long to translate"),
 }
 """What is said of a call that does not end, and of one that takes too long."""
+_BACKGROUND: frozenset[Wanted] = frozenset({"title", "memory", "summary"})
+"""What nobody waits for before they can go on."""
+TRIES = 3
+"""How often a call in the background is made that is ended each time because a reply needs its place."""
+
+
+@dataclass(slots=True)
+class _Clock:
+    """The time that a call takes, without what it waits on this side before it is made, or made again."""
+
+    timer: asyncio.Timeout
+    left: float | None = None
+
+    def waits(self, waits: bool) -> None:
+        now = asyncio.get_running_loop().time()
+        if waits:
+            self.left = (self.timer.when() or now) - now
+            self.timer.reschedule(None)
+        elif self.left is not None:
+            self.timer.reschedule(now + self.left)
+            self.left = None
 
 
 @dataclass(slots=True)
@@ -76,7 +100,7 @@ class Calls:
     async def text(
         self, payer: Payer, purpose: Wanted, asked: Configured, request: ModelRequest, *, limit: float, most: int
     ) -> str:
-        """What the model says, of ``most`` characters and in ``limit`` seconds.
+        """What the model says, of ``most`` characters and in ``limit`` seconds, waiting for a turn not counted.
 
         A record with what the call must cost at least is stored before it, and replaced after it: also if it fails, is
         cancelled, or the server is killed. Nothing is left of it if the provider refuses it or is not reached.
@@ -84,6 +108,19 @@ class Calls:
         Raises InsufficientCredits, and ``ProviderError``, ``ProviderTimeout`` for one that takes longer or does not
         end.
         """
+        background = purpose in _BACKGROUND
+        request = replace(request, caller=payer.user, background=background)
+        for _ in range(TRIES - 1 if background else 0):
+            try:
+                return await self._text(payer, purpose, asked, request, limit=limit, most=most)
+            except GaveWay:
+                log.info("call.gave_way", purpose=purpose, provider=asked.name)
+        return await self._text(payer, purpose, asked, request, limit=limit, most=most)
+
+    async def _text(
+        self, payer: Payer, purpose: Wanted, asked: Configured, request: ModelRequest, *, limit: float, most: int
+    ) -> str:
+        """``text``, once."""
         await self.ledger.check(payer)
         least = Usage(tokens_asked(request))
         model = request.model or asked.provider.model
@@ -93,12 +130,18 @@ class Calls:
         try:
             await self.store.apply([self.ledger.booked(first)])
             answer.begun = True
-            request = replace(request, caller=payer.user)
-            async with asyncio.timeout(limit), aclosing(asked.provider.stream(request)) as events:
-                async for event in events:
-                    answer.hear(event)
-                    if answer.length > most:
-                        raise ProviderError(endless)
+            async with asyncio.timeout(limit) as timer:
+                clock = _Clock(timer)
+
+                def waits(waits: bool) -> None:
+                    answer.begun = not waits
+                    clock.waits(waits)
+
+                async with aclosing(asked.provider.stream(replace(request, waits=waits))) as events:
+                    async for event in events:
+                        answer.hear(event)
+                        if answer.length > most:
+                            raise ProviderError(endless)
             answer.complete = True
         except TimeoutError:
             raise ProviderTimeout(late) from None

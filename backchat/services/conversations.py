@@ -20,7 +20,7 @@ from backchat.services.deadlines import living, over
 from backchat.services.paths import PAGE, Path
 from backchat.services.retrying import retrying
 from backchat.services.stored import CONVERSATION, MESSAGE, conversation_of, conversation_put, message_of
-from backchat.services.summary_records import outdated
+from backchat.services.summary_records import line_of, outdated
 
 
 def required(assistant: str | None) -> list[Change]:
@@ -32,7 +32,8 @@ def required(assistant: str | None) -> list[Change]:
 class Conversations:
     """``idle(conversation)`` waits until no run is active on it; ``stop(conversation)`` ends one that is.
 
-    ``unread(conversation)`` stops the reading of the documents of one that is about to be deleted.
+    ``unread(conversation)`` stops the reading of the documents of one that is about to be deleted, ``drop(line)`` what
+    this process does for jobs that were deleted.
     """
 
     store: RecordStore
@@ -42,6 +43,7 @@ class Conversations:
     idle: Callable[[Conversation], Awaitable[None]]
     stop: Callable[[Conversation], Awaitable[None]]
     unread: Callable[[Conversation], Awaitable[None]]
+    drop: Callable[[str], None]
 
     async def create(
         self, who: Identity, *, assistant: str | None = None, channel: str, metadata: Mapping[str, Any] | None = None
@@ -192,6 +194,8 @@ class Conversations:
         for conversation in await being_read(self.store, conversations):
             await self.unread(conversation)
         await self.store.apply([*await erasure(self.store, conversations), *needed])
+        for conversation in conversations:
+            self.drop(line_of(conversation.id))
 
     async def truncate(self, who: Identity, id: str, keep: int) -> tuple[int, int]:
         """Keep the ``keep`` newest messages and delete the others; returns how many were kept and deleted.
@@ -222,6 +226,7 @@ class Conversations:
             member = self.access.required(who, conversation, "rewrite")
             gone = [*await belongings(self.store, [id], cut), *outdated(conversation)]
             await self.store.apply([conversation_put(changed), *gone, *member])
+            self.drop(line_of(id))
             return len(kept), conversation.messages - len(kept)
 
         return await retrying(attempt)

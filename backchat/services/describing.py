@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from backchat.domain.message import Text
 from backchat.domain.usage import Payer
-from backchat.errors import NotConfigured
 from backchat.ports.providers import ImageData, ModelRequest, PromptMessage
 from backchat.services.calls import Calls
 from backchat.services.providers import Configured, Providers
@@ -16,18 +15,16 @@ MOST_ANSWER = 32_000
 
 
 def describer(providers: Providers, calls: Calls, *, limit: float = LIMIT) -> Describe | None:
-    """Asks the first configured provider, the default one first, that sees and does what it is told; None without.
+    """Asks the first provider configured now, the default one first, that sees and does what it is told; None without.
 
     ``limit``: seconds that a description may take. One longer than ``MOST_ANSWER`` characters does not end.
     """
-    if _able(providers) is None:
+    chosen = _able(providers)
+    if chosen is None:
         return None
 
     async def describe(image: ImageData, payer: Payer) -> str:
-        """Raises ``InsufficientCredits``, ``ProviderError``, and NotConfigured if nobody is left who can."""
-        chosen = _able(providers)
-        if chosen is None:
-            raise NotConfigured("no model that sees is configured on this server any more")
+        """Raises ``InsufficientCredits`` and ``ProviderError``."""
         request = ModelRequest(messages=[PromptMessage("user", (Text(WISH), image))])
         return await calls.text(payer, "description", chosen, request, limit=limit, most=MOST_ANSWER)
 

@@ -49,7 +49,7 @@ Required = Callable[[Identity, Conversation, Action], Sequence[Change]]
 class Documents:
     """``extractors`` by the ends of file names, as ``by_suffix`` gives them.
 
-    ``describe`` puts an image into words, None if no configured model sees.
+    ``describe`` gives what puts an image into words, None if no model sees that is configured by then.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class Documents:
         assistant_of: AssistantOf,
         conversation_of: ConversationOf,
         required: Required,
-        describe: Describe | None,
+        describe: Callable[[], Describe | None],
         now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
         self._store, self._jobs, self._retrieval, self._limits = store, jobs, retrieval, limits
         self._extractors = extractors
         self._assistant_of, self._conversation_of, self._required = assistant_of, conversation_of, required
-        self._sees = describe is not None
+        self._describe = describe
         self._now, self._new_id = now, new_id
         self._adding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         reading = Reading(
@@ -273,7 +273,7 @@ class Documents:
     def _holds_words(self, name: str) -> bool:
         """Whether there is something to read, or to have described."""
         suffix = suffix_of(name)
-        return suffix in self._extractors or suffix not in MEDIA or (self._sees and suffix in IMAGES)
+        return suffix in self._extractors or suffix not in MEDIA or (suffix in IMAGES and self._describe() is not None)
 
     async def _copied(self, id: str, target: Assistant) -> bool:
         """False when there is no such document any more."""

@@ -39,6 +39,7 @@ _MESSAGE_STATUS: dict[RunStatus, MessageStatus] = {
 }
 UNKNOWN = "Error: the reply ended before the answer of this tool was stored. It may have done what it was asked to do."
 """What the model is told of a call that the user has allowed, and of which nobody knows what came of it."""
+NEVER_RUN = "Error: the reply ended before this tool was run."
 _ERRORS: dict[str, type[BackchatError]] = {
     e.code: e
     for e in (
@@ -72,6 +73,11 @@ async def unclaimed(store: RecordStore, run: Run) -> Run:
     return run
 
 
+def unanswered(run: Run, said: Said, told: str) -> list[ToolResult]:
+    """What the model is ``told`` of the calls that the user has allowed, and which have answered nothing."""
+    return [ToolResult(call.id, told) for call in run.allowed if call.id not in said.earlier]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
     """The outcome of a run, or of a part of it that ends with tool calls for the client (``waiting``); who gave it.
@@ -94,6 +100,7 @@ class Ending:
     ) -> tuple[Run, Message | None, list[Change], RunEnded | RunPaused]:
         """The run, the answer if anything was said, and what to apply together with the log's last event.
 
+        ``said`` has something for each call that was allowed and whose answer is no message yet (``unanswered``).
         The answer is the last message of the model; its id is the one that the run promised.
         """
         waits, used = self.status == "waiting", said.usage
@@ -124,7 +131,7 @@ class Ending:
             last = RunPaused(run.answer, self.provider, self.model, self.confirm)
         else:
             message_id = run.answer if answer is not None else None
-            last = RunEnded(self.status, message_id, self.provider, self.model, self.failure, ended.usage)
+            last = RunEnded(self.status, message_id, self.provider, self.model, self.failure, ended.usage, self.finish)
         return ended, answer, changes, last
 
     def _takes_place(self, run: Run, conversation: Conversation) -> bool:
@@ -136,7 +143,7 @@ class Ending:
     def _messages(self, run: Run, conversation: Conversation, said: Said, now: datetime) -> list[Message]:
         """What was said and what tools answered, each the child of the one before.
 
-        First what is not known of calls that were allowed: it is not to seem that they were never made.
+        First what came of calls that were allowed: it is not to seem that they were never made.
         """
         steps = [s for s in said.steps if s.parts()]
         made = Message(
@@ -151,7 +158,7 @@ class Ending:
             messages.append(replace(made, id=id, seq=seq, parent=parent, run=run.id, **fields))
 
         for call in run.allowed:
-            add(parts=(ToolResult(call.id, UNKNOWN),))
+            add(parts=(ToolResult(call.id, said.earlier[call.id]),))
         for step in steps:
             last = step is steps[-1]
             metadata: dict[str, Any] = {}

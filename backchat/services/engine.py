@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from time import perf_counter
 
 import structlog
@@ -14,7 +15,7 @@ import structlog
 from backchat.domain.conversation import Conversation
 from backchat.domain.message import Message
 from backchat.domain.recipe import Recipe
-from backchat.domain.run import Run, RunStatus, StatusNote
+from backchat.domain.run import Run, RunStatus, StatusNote, ToolReturned
 from backchat.domain.tool import ToolDefinition
 from backchat.errors import (
     BackchatError,
@@ -22,6 +23,7 @@ from backchat.errors import (
     Internal,
     Interrupted,
     NotConfigured,
+    ProviderRejected,
     ProviderTimeout,
     StaleWrite,
 )
@@ -33,7 +35,7 @@ from backchat.services.agent_turns import answer
 from backchat.services.allowed import run_allowed
 from backchat.services.answering import Answering
 from backchat.services.booking import booking, unbooked
-from backchat.services.endings import Ending, failure_of, unclaimed
+from backchat.services.endings import NEVER_RUN, UNKNOWN, Ending, failure_of, unanswered, unclaimed
 from backchat.services.grounding import CITE, Grounding, Grounds
 from backchat.services.jobs import Job, Jobs, job_put
 from backchat.services.ledger import Ledger
@@ -70,8 +72,10 @@ class Engine:
     meter: Meter
     now: Callable[[], datetime]
 
-    async def work(self, live: LiveRun, conversation: Conversation, notes: Sequence[str] = ()) -> None:
-        """Answer, and write the end whatever happens, unless the run was taken over or deleted meanwhile."""
+    async def work(self, live: LiveRun, conversation: Conversation, notes: Sequence[str] = ()) -> bool:
+        """Answer, and write the end whatever happens, unless the run was taken over or deleted meanwhile; or seems to
+        be, as the store took a write of this process' and said that it had not. Whether the end is written.
+        """
         self.meter.run_started()
         answering = Answering(live.run.provider, live.run.model, perf_counter())
         for note in notes:
@@ -94,9 +98,10 @@ class Engine:
             self.meter.run_ended(answering.provider, status, answering.said.usage)
         if not ended:
             log.warning("run.lost", run=live.run.id)
-            live.error = Interrupted("another process took this reply over")
+            live.error = Interrupted("the end of this reply is not this process' to write any more")
         elif error is not None:
             log.warning("run.ended_early", run=live.run.id, provider=answering.provider, code=error.code)
+        return ended
 
     async def _answer(self, live: LiveRun, answering: Answering, pump: asyncio.Task[None]) -> BackchatError | None:
         """Ask until somebody answers; what went wrong, as an error of ours."""
@@ -111,8 +116,11 @@ class Engine:
                 grounds = await self.grounding.gather(live.run)
                 for event in grounds.events:
                     live.log.add(event)
-                await run_allowed(self.store, self.toolbox, live, self.now)
-                await self._reply(live, answering, grounds)
+                make = self._maker(live, answering, grounds)  # before any tool is run: it may not be possible any more
+                await run_allowed(self.store, self.toolbox, live, answering.said, self.now)
+                await make()
+                if answering.finish.reason == "content_filter" and not any(s.parts() for s in answering.said.steps):
+                    raise ProviderRejected("the model service withheld its answer")
         except asyncio.CancelledError:
             if live.reason is None:
                 raise
@@ -128,22 +136,25 @@ class Engine:
             return _stopped(live)
         return ProviderTimeout("the reply took longer than this server allows") if limit.expired() else error
 
-    async def _reply(self, live: LiveRun, answering: Answering, grounds: Grounds) -> None:
+    def _maker(self, live: LiveRun, answering: Answering, grounds: Grounds) -> Callable[[], Awaitable[None]]:
+        """What makes the reply. Raises NotConfigured if nobody can."""
         recipe = live.run.recipe
         own = self.toolbox.definitions(recipe.own_tools)
         reply = Reply(self, live, answering, replace(_request(recipe, grounds, own), caller=live.run.author))
         if recipe.agent == BUILT_IN:
-            await reply.by_itself()
-            return
+            return reply.by_itself
         agent = self.agents.get(recipe.agent)
         if agent is None:
             raise NotConfigured(f"the agent {recipe.agent!r} of this reply is no longer configured on this server")
-        await answer(agent, reply)
+        return partial(answer, agent, reply)
 
     async def _end(
         self, live: LiveRun, conversation: Conversation, answering: Answering, error: BackchatError | None
     ) -> bool:
         """Write the end. False if the run is no longer ours: taken over, or deleted with its conversation."""
+        for result in unanswered(live.run, answering.said, UNKNOWN if live.calling else NEVER_RUN):
+            answering.said.add(ToolReturned(result))
+            live.log.add(ToolReturned(result))
         ending = Ending(
             status=_status_of(error, answering),
             provider=answering.provider,

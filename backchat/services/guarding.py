@@ -6,18 +6,18 @@ import asyncio
 from asyncio import current_task
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
-from math import inf
+from math import ceil, inf
 from random import uniform
 
 import structlog
 
 from backchat.domain.limits import ProviderLimits
 from backchat.domain.run import StatusNote
-from backchat.errors import ProviderCredentials, ProviderError, ProviderRejected, ProviderThrottled
+from backchat.errors import GaveWay, ProviderCredentials, ProviderError, ProviderRejected, ProviderThrottled
 from backchat.ports.metrics import Meter
 from backchat.ports.providers import Abilities, LLMProvider, ModelRequest, ProviderEvent
-from backchat.services.circuits import SOON, Circuit, passes_soon
-from backchat.services.guarded_calls import GuardedCall, Service
+from backchat.services.circuits import SOON, Circuits, passes_soon
+from backchat.services.guarded_calls import GuardedCall, Service, Way
 from backchat.services.slots import Slots
 
 log = structlog.get_logger(source=__name__)
@@ -52,7 +52,7 @@ class Guarded:
         self.withdraw()
         self.model, self.abilities = provider.model, provider.abilities
         time = asyncio.get_running_loop().time
-        self._service = Service(provider, Circuit(self.name, self._meter, time), over)
+        self._service = Service(provider, Circuits(self.name, self._meter, time), over)
 
     def withdraw(self) -> None:
         """From now on nobody answers."""
@@ -65,17 +65,21 @@ class Guarded:
 
         Raises what it does, ``ProviderTimeout`` when it is silent for too long; and, with nothing spent,
         ``ProviderThrottled`` when no turn comes in time, ``ProviderError`` while the circuit is open and for a provider
-        that is no longer configured.
+        that is no longer configured. A call in the background waits as long as others do, holds no turn while it
+        pauses, and ends with ``GaveWay`` when one that is not would have to wait for such calls alone.
         """
-        self._current().circuit.check()
-        asked, caller, again = [request], request.caller, 0
+        model, caller, waits = request.model, request.caller, request.waits
+        self._current().circuit(model).check()
+        asked, again, way = [request], 0, Way() if request.background else None
         del request
         async with AsyncExitStack() as turn:
-            if self._slots.all_taken:
+            if self._slots.all_taken if way is None else self._slots.none_to_spare:
+                waits(True)
                 yield StatusNote(f"{self.name} is asked by many at the moment; waiting for a turn")
-            await self._wait(turn, caller)
+            await self._wait(turn, caller, way)
             while True:
-                call = GuardedCall(self._current(), self)
+                waits(False)
+                call = GuardedCall(self._current(), model, self, way)
                 time, loop = call.time, asyncio.get_running_loop()
                 try:
                     with call:
@@ -92,13 +96,20 @@ class Guarded:
                 except ProviderError as error:
                     pause = self._pause(error, call, again)
                     if pause is None:
+                        call.failed(error)
                         raise
+                    call.left()
                     code = error.code
                 again += 1
+                waits(True)
+                if way is not None:
+                    await turn.aclose()
                 log.info("provider.asked_again", provider=self.name, code=code, seconds=round(pause, 3))
                 self._meter.asked_again(self.name)
                 yield StatusNote(f"{self.name} failed; asking it again")
                 await asyncio.sleep(pause)
+                if way is not None:
+                    await self._wait(turn, caller, way)
 
     async def models(self) -> Sequence[str]:
         """What the provider lists. No limit of this guard holds for that."""
@@ -110,24 +121,27 @@ class Guarded:
             raise ProviderError(f"the provider {self.name} is no longer configured on this server", at_work=False)
         return self._service
 
-    async def _wait(self, turn: AsyncExitStack, caller: str) -> None:
+    async def _wait(self, turn: AsyncExitStack, caller: str, way: Way | None) -> None:
         """Enter a slot."""
+        give_way = None if way is None else way.give
+        seconds = self.limits.wait
         self._meter.waiting(self.name, 1)
         try:
-            async with asyncio.timeout(self.limits.wait):
-                await turn.enter_async_context(self._slots.one(caller))
+            async with asyncio.timeout(seconds if way is None else None):
+                await turn.enter_async_context(self._slots.one(caller, give_way=give_way))
         except TimeoutError:
             raise ProviderThrottled(
-                f"{self.name} is asked by too many at the moment: no turn in {self.limits.wait:g} seconds"
+                f"{self.name} is asked by too many at the moment: no turn in {seconds:g} seconds",
+                retry_after=max(1, ceil(seconds)),
             ) from None
         finally:
             self._meter.waiting(self.name, -1)
 
     def _pause(self, error: ProviderError, call: GuardedCall, again: int) -> float | None:
         """Seconds until it is asked again; None if it is not."""
-        if call.came or again >= self.limits.retries or call.service.circuit.is_open:
+        if call.came or again >= self.limits.retries or call.circuit.is_open:
             return None
-        if error.at_work or isinstance(error, ProviderRejected | ProviderCredentials):
+        if error.at_work or isinstance(error, ProviderRejected | ProviderCredentials | GaveWay):
             return None
         if not passes_soon(error) and (error.retry_after is not None or isinstance(error, ProviderThrottled)):
             return None

@@ -14,9 +14,9 @@ Reason = Literal["cancelled", "interrupted"]
 
 
 class LiveRun:
-    """A run that this process works on."""
+    """A run that this process works on. ``calling``: the tools that its user allowed have been begun."""
 
-    __slots__ = ("answer", "begun", "error", "finishing", "log", "reason", "run", "task")
+    __slots__ = ("answer", "begun", "calling", "error", "finishing", "log", "reason", "run", "task")
 
     def __init__(self, run: Run, log: RunLog) -> None:
         self.run = run
@@ -25,6 +25,7 @@ class LiveRun:
         self.error: BackchatError | None = None
         self.reason: Reason | None = None
         self.begun = False
+        self.calling = False
         self.finishing = False
         self.task: asyncio.Task[None] | None = None
 

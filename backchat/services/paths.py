@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from backchat.domain.message import Message, Role
-from backchat.ports.memory import Summary
+from backchat.ports.memory import DEFAULT, Summary
 from backchat.ports.storage import Query, Range, Record, RecordStore
 from backchat.services.paging import pages
 from backchat.services.stored import MESSAGE, message_of
@@ -38,7 +38,7 @@ class Path:
     ``strategy`` is the name of the one that looks.
     """
 
-    def __init__(self, store: RecordStore, conversation: str, leaf: str | None, strategy: str = "default") -> None:
+    def __init__(self, store: RecordStore, conversation: str, leaf: str | None, strategy: str = DEFAULT) -> None:
         self._store, self._conversation, self._leaf, self._strategy = store, conversation, leaf, strategy
         self._newest: list[Record] = []
         self._walk = _Walk(store, conversation, leaf)
@@ -48,13 +48,19 @@ class Path:
 
         Nothing that is older than what it covers is read for it.
         """
+        async with aclosing(self.summaries()) as found:
+            async for record in found:
+                return summary_of(record)
+        return None
+
+    async def summaries(self) -> AsyncGenerator[Record]:
+        """The summaries that the strategy made of messages on the path, those first that reach further."""
         where = (("conversation", (self._conversation,)), ("strategy", (self._strategy,)))
         query = Query(kind=SUMMARY.name, where=where, order=("seq",), descending=True, limit=SUMMARIES)
         async for page in pages(self._store, query):
             for record in page:
                 if await self._is_on(record.doc["covers"], record.doc["seq"]):
-                    return summary_of(record)
-        return None
+                    yield record
 
     async def _is_on(self, id: str, seq: int) -> bool:
         while more := await self._walk.on(PAGE, down_to=seq):

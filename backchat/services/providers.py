@@ -14,7 +14,8 @@ KNOWN_AS: Mapping[str, str] = {"claude": "anthropic"}
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """A provider under the name the deployer gave it; ``use`` is the component behind it.
+    """A provider under the name the deployer gave it; ``use`` is the component behind it, the innermost one if
+    one wraps another.
 
     It is another one after the configuration has been read again and said something else of it.
     """

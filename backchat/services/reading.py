@@ -51,7 +51,7 @@ class Reading:
     extraction: Extraction
     retrieval: Indexes
     assistant_of: AssistantOf
-    describe: Describe | None
+    describe: Callable[[], Describe | None]
     now: Callable[[], datetime]
 
     async def work(self, job: Job) -> Sequence[Change]:
@@ -112,9 +112,10 @@ class Reading:
         if suffix not in IMAGES or suffix in self.extraction.extractors:
             return await self.extraction.read(document.filename, data)
         mime = image_type(data)
-        if self.describe is None or mime is None:
+        describe = self.describe()
+        if describe is None or mime is None:
             return None
-        words = await self.describe(ImageData(mime, data), await self._payer(document))
+        words = await describe(ImageData(mime, data), await self._payer(document))
         return await self.extraction.cut(document.filename, words) if words.strip() else None
 
     async def _payer(self, document: Document) -> Payer:

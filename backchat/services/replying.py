@@ -15,7 +15,15 @@ from backchat.domain.message import ToolCall, ToolResult
 from backchat.domain.run import ReasoningDelta, ReasoningSealed, StatusNote, TextDelta, ToolCalled, ToolReturned
 from backchat.errors import NotConfigured, ProviderError, ProviderRejected
 from backchat.ports.metrics import Meter
-from backchat.ports.providers import Abilities, Finish, ModelRequest, PromptMessage, ProviderEvent, UsageReport
+from backchat.ports.providers import (
+    Abilities,
+    FileData,
+    Finish,
+    ModelRequest,
+    PromptMessage,
+    ProviderEvent,
+    UsageReport,
+)
 from backchat.ports.storage import RecordStore
 from backchat.services.answering import Answering
 from backchat.services.booking import booking, payer_of
@@ -23,7 +31,7 @@ from backchat.services.corrections import MOST, correction, told_apart, unfit
 from backchat.services.estimates import costs_nothing, tokens_asked
 from backchat.services.ledger import Ledger
 from backchat.services.live_runs import LiveRun
-from backchat.services.prompts import prompt_messages
+from backchat.services.prompts import Kept, prompt_messages
 from backchat.services.providers import Configured, Providers
 from backchat.services.runs import RunTimes
 from backchat.services.strategies import Strategies
@@ -60,12 +68,14 @@ class Reply:
     Raises NotConfigured if none of the run's providers is there any more.
     """
 
-    __slots__ = ("_answering", "_candidates", "_live", "_means", "_own", "_request")
+    __slots__ = ("_answering", "_bare", "_candidates", "_kept", "_live", "_means", "_own", "_request", "_shows_files")
 
     def __init__(self, means: Means, live: LiveRun, answering: Answering, request: ModelRequest) -> None:
         self._means, self._live, self._answering, self._request = means, live, answering, request
         recipe = live.run.recipe
         self._own = recipe.own_tools
+        self._kept: Kept = {}
+        self._bare = self._shows_files = False
         configured = means.providers.configured
         self._candidates = [c for name in recipe.providers if (c := configured.get(name)) is not None]
         if not self._candidates:
@@ -150,8 +160,10 @@ class Reply:
         candidate, recipe = self._candidates[0], self._live.run.recipe
         # A chosen model is one of the first provider's; the others answer with their own.
         model = recipe.model if candidate.name == recipe.providers[0] else None
-        messages = [*await prompt(candidate.provider.abilities), *follows]
-        request = replace(self._request, model=model, messages=messages)
+        abilities = candidate.provider.abilities
+        messages = [*await prompt(replace(abilities, files=frozenset()) if self._bare else abilities), *follows]
+        self._shows_files = any(type(p) is FileData for m in messages for p in m.parts)
+        request = replace(self._request, model=model, messages=messages, waits=self._answering.held_back)
         self._answering.sent(candidate.name, model or candidate.provider.model, tokens_asked(request))
         return candidate.provider.stream(request)
 
@@ -202,15 +214,28 @@ class Reply:
         return calls, []
 
     def _gives_way(self, error: Exception) -> bool:
-        """Whether the next provider is asked instead."""
-        if not isinstance(error, ProviderError) or isinstance(error, ProviderRejected):
+        """Whether another call is made: the next provider is asked instead, or this one without documents."""
+        if isinstance(error, ProviderRejected):
+            return self._leaves_files_out(error)
+        if not isinstance(error, ProviderError):
             return False
         if self._answering.begun or len(self._candidates) == 1:
             return False
-        failed = self._candidates.pop(0)
+        failed, self._bare = self._candidates.pop(0), False
         self._answering.tried.append({"provider": failed.name, "code": error.code})
         self._live.log.add(StatusNote(f"{failed.name} does not answer; asking {self.asked.name}"))
         log.warning("run.fallback", run=self._live.run.id, provider=failed.name, code=error.code)
+        return True
+
+    def _leaves_files_out(self, error: ProviderRejected) -> bool:
+        """Whether the same provider is asked again without the documents themselves: one that its service does not
+        take, such as a PDF of too many pages, would end the conversation.
+        """
+        if error.at_work or self._answering.came or not self._shows_files:
+            return False
+        self._bare = True
+        self._live.log.add(StatusNote(f"{self.asked.name} refused the request; asking again without the documents"))
+        log.info("run.without_documents", run=self._live.run.id, provider=self.asked.name)
         return True
 
     async def call(self, call: ToolCall) -> ToolResult:
@@ -234,7 +259,9 @@ class Reply:
         shown = await means.strategies.shown(means.store, run)
         self._answering.due = shown.due
         self._request = replace(self._request, summary=shown.summary)
-        return await prompt_messages(means.store, shown.messages, abilities)
+        # Held while the answer streams only where another round may need them.
+        kept = self._kept if self._request.tools else None
+        return await prompt_messages(means.store, shown.messages, abilities, assistant=run.recipe.assistant, kept=kept)
 
     @property
     def asked(self) -> Configured:

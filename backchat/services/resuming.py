@@ -13,7 +13,7 @@ from backchat.domain.identity import Identity
 from backchat.domain.message import Message, ToolCall
 from backchat.domain.recipe import Effort
 from backchat.domain.run import Decision, Run
-from backchat.errors import InvalidInput, NotFound, StaleWrite
+from backchat.errors import Conflict, InvalidInput, NotFound, StaleWrite
 from backchat.ports.storage import Change, RecordStore
 from backchat.services.booking import payer_of
 from backchat.services.conversations import Conversations
@@ -73,12 +73,13 @@ class Resuming:
         while True:
             waiting = await self.runs.open(who, run)
             here = await self.conversations.open(who, waiting.conversation, "say")
-            _require_waiting(waiting, "does not wait for a decision")
+            if waiting.status != "waiting":
+                raise Conflict(f"this run does not wait for a decision: it is {waiting.status}")
             asked = await self._asked(waiting)
             wanted = pending(waiting, asked)
             open_ones = [c.id for c in wanted.decisions]
-            if not open_ones:
-                raise InvalidInput("no tool call of this run waits for a decision", field="path.run_id")
+            if not open_ones or any(id in waiting.decided for id in calls or ()):
+                raise Conflict("this has been decided already" if waiting.decided else "this run waits for no decision")
             _require_open(calls or (), open_ones, "body.calls")
             said = dict.fromkeys(open_ones if calls is None else calls, decision)
             waiting = replace(waiting, decided={**waiting.decided, **said})
@@ -126,7 +127,8 @@ class Resuming:
         run = await self.runs.open(who, id)
         if run.conversation != conversation.id:
             raise NotFound("run not found")
-        _require_waiting(run, "does not wait for tool outputs")
+        if run.status != "waiting":
+            raise InvalidInput(f"this run does not wait for tool outputs: it is {run.status}", field="path.run_id")
         return run
 
     async def _asked(self, run: Run) -> Message:
@@ -145,8 +147,3 @@ def _require_open(ids: Iterable[str], open_ones: Container[str], field: str) -> 
     for id in ids:
         if id not in open_ones:
             raise InvalidInput(f"no tool call with the id {id[:200]!r} waits for a decision", field=field)
-
-
-def _require_waiting(run: Run, refusal: str) -> None:
-    if run.status != "waiting":
-        raise InvalidInput(f"this run {refusal}: it is {run.status}", field="path.run_id")

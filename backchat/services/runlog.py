@@ -98,12 +98,14 @@ def _doc(event: RunEvent) -> dict[str, Any]:
             return {"called": [provider, model, usage_doc(usage), estimated]}
         case RunPaused(message, provider, model, confirm):
             return {"pause": [message, provider, model, *confirm]}
-        case RunEnded(status, message, provider, model, failure, usage):
+        case RunEnded(status, message, provider, model, failure, usage, finish):
             ended: dict[str, Any] = {"status": status, "message": message, "provider": provider, "model": model}
             if failure is not None:
                 ended["failure"] = [failure.kind, failure.code, failure.message]
             if usage is not None:
                 ended["usage"] = usage_doc(usage)
+            if finish != "stop":
+                ended["finish"] = finish
             return {"end": ended}
 
 
@@ -134,7 +136,9 @@ def _event(doc: Mapping[str, Any]) -> RunEvent:
     end = doc["end"]
     failure = Failure(*end["failure"]) if "failure" in end else None
     spent = usage_of(end["usage"]) if "usage" in end else None
-    return RunEnded(end["status"], end["message"], end["provider"], end["model"], failure, spent)
+    return RunEnded(
+        end["status"], end["message"], end["provider"], end["model"], failure, spent, end.get("finish", "stop")
+    )
 
 
 class RunLog:

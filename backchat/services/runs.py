@@ -58,7 +58,7 @@ class RunTimes:
 class Runs:
     """The runs of one process, and the readers' side of everybody's. ``news`` has to be entered.
 
-    ``lost`` are runs whose end could not be written, because the store failed: ``Workers.recover`` writes it.
+    ``lost`` are runs whose end this process could not write: ``Workers.recover`` does, unless somebody else has.
     ``beaten`` is when this process last told the store that it lives, in monotonic seconds.
     """
 
@@ -81,16 +81,17 @@ class Runs:
         if self.draining:
             raise Draining("the server is shutting down", retry_after=5)
 
-    def start(self, run: Run, work: Callable[[LiveRun], Awaitable[None]]) -> LiveRun:
-        """Own a run that is stored already: work on it in a task of its own."""
+    def start(self, run: Run, work: Callable[[LiveRun], Awaitable[bool]]) -> LiveRun:
+        """Own a run that is stored already: work on it in a task of its own. ``work``: whether its end is written."""
         live = LiveRun(run, RunLog(self.store, run.id, run.position))
         self.live[run.id] = live
         live.task = asyncio.create_task(self._work(live, work), name=f"run {run.id}")
         return live
 
-    async def _work(self, live: LiveRun, work: Callable[[LiveRun], Awaitable[None]]) -> None:
+    async def _work(self, live: LiveRun, work: Callable[[LiveRun], Awaitable[bool]]) -> None:
         try:
-            await work(live)
+            if not await work(live):
+                self.lost.add(live.run.id)
         except Exception:
             log.exception("run.end_not_written", run=live.run.id)
             self.lost.add(live.run.id)

@@ -71,9 +71,13 @@ class Step:
 
 @dataclass(slots=True)
 class Said:
-    """The steps of a run, or of one part of it; made of the events of its log, live or read again."""
+    """The steps of a run, or of one part of it; made of the events of its log, live or read again.
+
+    ``earlier`` is what tools answered to calls of the part before it, by call id.
+    """
 
     steps: list[Step] = field(default_factory=list)
+    earlier: dict[str, str] = field(default_factory=dict)
 
     def add(self, event: RunEvent) -> None:
         if type(event) is TextDelta:
@@ -95,10 +99,9 @@ class Said:
         return self.steps[-1]
 
     def _answered(self, result: ToolResult) -> None:
-        """One to a call of an earlier part of the run is a message already."""
         step = next((s for s in reversed(self.steps) if any(c.id == result.call for c in s.calls)), None)
-        if step is not None:
-            step.answers[result.call] = result.content
+        answers = step.answers if step is not None else self.earlier
+        answers[result.call] = result.content
 
     @property
     def current(self) -> Step | None:

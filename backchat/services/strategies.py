@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 
 from backchat.domain.run import Run
 from backchat.errors import NotConfigured
-from backchat.ports.memory import MemoryStrategy, Shown
+from backchat.ports.memory import DEFAULT, MemoryStrategy, Shown
 from backchat.ports.storage import RecordStore
 from backchat.services.paths import Path
-
-DEFAULT = "default"
-"""The name of the one of the section ``memory``; nobody else has it."""
 
 
 @dataclass(frozen=True, slots=True)

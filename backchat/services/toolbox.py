@@ -68,7 +68,9 @@ class Toolbox:
         return name in self._offered and self._offered[name].confirm
 
     async def call(self, call: ToolCall) -> ToolResult:
-        """Run a tool, with a call that fits it. What goes wrong is told to the model, and is its text; never raises."""
+        """Run a tool, with a call that fits it. What goes wrong is told to the model, and is its text; nothing is
+        raised but that the caller is cancelled.
+        """
         return ToolResult(call.id, _shown(await self._said(call)))
 
     async def _said(self, call: ToolCall) -> str:
@@ -85,15 +87,23 @@ class Toolbox:
                 raise TypeError("a tool answers with text")
         except (ToolFailed, BackchatError) as failure:
             return f"Error: {failure}"
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return _crashed(call, error)  # nobody has cancelled this: it is the tool's own, of something inside of it
         except Exception as error:
             if limit.expired():
                 return f"Error: the tool took longer than {seconds:g} seconds."
-            # Neither the arguments nor what the error says, which may repeat them.
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            at = f"{place.filename}:{place.lineno}"
-            log.error("tool.crashed", tool=call.name, error=type(error).__name__, at=at)
-            return "Error: the tool is broken."
+            return _crashed(call, error)
         return said
+
+
+def _crashed(call: ToolCall, error: BaseException) -> str:
+    # Neither the arguments nor what the error says, which may repeat them.
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("tool.crashed", tool=call.name, error=type(error).__name__, at=f"{place.filename}:{place.lineno}")
+    return "Error: the tool is broken."
 
 
 def _shown(text: str) -> str:

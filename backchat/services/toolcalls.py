@@ -19,6 +19,7 @@ from referencing.exceptions import Unresolvable
 
 from backchat.domain.message import ToolCall
 from backchat.domain.tool import ToolDefinition
+from backchat.services.storable import whole
 
 # A pattern is a stranger's regular expression: one that backtracks would hold the server up. Models mostly keep to it.
 # Comparing each item with each other takes the square of their number.
@@ -64,8 +65,8 @@ def fitting(call: ToolCall, tools: Sequence[ToolDefinition]) -> ToolCall:
     """The call with arguments that are valid JSON and valid for its tool.
 
     What models get wrong most is mended: broken JSON, numbers as text, a single value for a list, a default or a null
-    left out, the case of an enum's value. Raises Misfit for the rest, and for a tool that there is not. About a schema
-    that is none, or that takes too long, nothing is said: the arguments stay.
+    left out, the case of an enum's value, half a character. Raises Misfit for the rest, and for a tool that there is
+    not. About a schema that is none, or that takes too long, nothing is said: the arguments stay.
     """
     tool = next((t for t in tools if t.name == call.name), None)
     if tool is None:
@@ -81,9 +82,10 @@ def fitting(call: ToolCall, tools: Sequence[ToolDefinition]) -> ToolCall:
     except (SchemaError, UnknownType, Unresolvable, Exhausted, RecursionError, OverflowError):
         pass
     try:
-        return replace(call, arguments=json.dumps(arguments, ensure_ascii=False, allow_nan=False))
+        written = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
     except ValueError:
         raise Misfit(f"The arguments of {call.name} hold a number that is not JSON.") from None
+    return replace(call, arguments=whole(written))
 
 
 def _parsed(text: str) -> Any:
@@ -131,7 +133,7 @@ def _undeclared(schema: Any) -> Any:
 
 def _told(fault: ValidationError) -> str:
     place = ".".join(str(p) for p in fault.absolute_path)
-    return f"{place}: {fault.message[:300]}" if place else fault.message[:300]
+    return whole(f"{place}: {fault.message[:300]}" if place else fault.message[:300])
 
 
 def _mended(value: Any, schema: Any) -> Any:

@@ -24,7 +24,7 @@ from backchat.services.retrying import retrying
 from backchat.services.rewording import reworded, still_said
 from backchat.services.runstate import RUN
 from backchat.services.stored import MESSAGE, conversation_put, message_of, message_put
-from backchat.services.summary_records import outdated
+from backchat.services.summary_records import line_of, outdated
 from backchat.services.tree_reading import PAGE, placed, tree_of
 
 __all__ = ["Found", "NewMessage", "Trees"]
@@ -158,12 +158,11 @@ class Trees:
             )
             if conversation.leaf == old.id:
                 changed = replace(changed, leaf=await (self._parent(old) if splice else self._before(old)))
-            gone = [Delete(MESSAGE.name, old.id, old.version), *outdated(conversation, old.seq)]
+            gone = [Delete(MESSAGE.name, old.id, old.version), *files_purges(old), *outdated(conversation, old.seq)]
             moved = await self._children(old, await self._parent(old)) if splice else []
             member = self._required(who, conversation, _action(who, old))
-            await self.store.apply(
-                [conversation_put(changed), *gone, *files_purges(old), *map(message_put, moved), *member]
-            )
+            await self.store.apply([conversation_put(changed), *gone, *map(message_put, moved), *member])
+            self.conversations.drop(line_of(id))
 
         await retrying(attempt)
 
@@ -273,6 +272,7 @@ class Trees:
         member = self._required(who, conversation, _action(who, old))
         gone = [*files_purges(old, kept=changed), *outdated(conversation, old.seq)]
         await self.store.apply([message_put(changed), counted, *gone, *member])
+        self.conversations.drop(line_of(conversation.id))
         return await placed(self.store, replace(changed, version=changed.version + 1))
 
     async def _settled(

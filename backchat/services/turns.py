@@ -156,7 +156,8 @@ class Turns:
 
         What is allowed is run, with the arguments as they are stored; of the rest the model is told that it is not.
         The run goes on once all has been decided, and no outputs of the client's tools are missing: at the caller's
-        cost, like after ``answer``, and raises like that. Until then it is as it was, and what was said is kept.
+        cost, like after ``answer``, and raises like that; but Conflict for a run that waits for no decision, and for
+        calls that somebody has decided before. Until then it is as it was, and what was said is kept.
         """
         return await self._resuming.confirm(who, run, decision, calls)
 

@@ -20,12 +20,12 @@ from typing import Any
 import psutil
 import structlog
 
-from backchat.domain.run import MemoriesRecalled, Run
+from backchat.domain.run import MemoriesRecalled, Run, ToolReturned
 from backchat.domain.times import stamp
 from backchat.errors import Interrupted, StaleWrite
 from backchat.ports.storage import Delete, Put, Query, Range, Record, RecordStore
 from backchat.services.booking import booking, cut_off, unbooked
-from backchat.services.endings import Ending, failure_of, unclaimed
+from backchat.services.endings import UNKNOWN, Ending, failure_of, unanswered, unclaimed
 from backchat.services.engine import Engine
 from backchat.services.jobs import Jobs
 from backchat.services.leaving import last_words
@@ -218,6 +218,9 @@ class Workers:
                 last = seq
                 if type(event) is MemoriesRecalled:
                     grounds.append(event)
+        unknown = [ToolReturned(result) for result in unanswered(run, said, UNKNOWN)]
+        for event in unknown:
+            said.add(event)
         cut = await cut_off(self.store, self.engine.strategies, run, said, grounds)
         booked: list[Put] = []
         if cut is not None:
@@ -232,7 +235,8 @@ class Workers:
         run = await unclaimed(self.store, run)
         ending = Ending(status="interrupted", provider=run.provider, model=run.model, failure=failure_of(error))
         _, _, changes, end = ending.changes(run, conversation_of(record), said, self.now(), self.runs.times.keep)
-        await self.store.apply([*changes, *booked, event_put(run.id, last + 1, end), asked])
+        told = [event_put(run.id, n, event) for n, event in enumerate([*unknown, end], last + 1)]
+        await self.store.apply([*changes, *booked, *told, asked])
         return True
 
     async def sweep(self) -> None:

@@ -130,6 +130,8 @@ def check(conversation: SourceConversation) -> None:
                 value = getattr(part, name)
                 if name == "data":
                     _check_json(value)
+                elif name == "seal":
+                    assert value is None, "a service takes back nothing that is not its own"
                 else:
                     assert type(value) is str
                     value.encode()

@@ -12,10 +12,13 @@ from typing import Any
 from orjson import JSONDecodeError, loads
 
 from backchat.errors import ProviderCredentials, ProviderError, ProviderRejected, ProviderThrottled, ProviderTimeout
+from backchat.upstream.enclosing import one_line
 
 MODEL_SERVICE = "the model service"
 """What errors call the service, unless they are told otherwise."""
 LONGEST_MESSAGE = 300
+_READ = 4096
+"""Characters of a message that are looked at."""
 _LONGEST_WAIT = 24 * 3600
 CODES: Mapping[str, int] = {
     "rate_limit_exceeded": 429,
@@ -90,11 +93,13 @@ class Failures:
 
     def redacted(self, message: str) -> str:
         """One line of at most 300 characters without keys."""
-        line = " ".join("".join([c if c.isprintable() else " " for c in message[:4096]]).split())
+        return one_line(self.keyless(one_line(message[:_READ], _READ)), LONGEST_MESSAGE)
+
+    def keyless(self, text: str) -> str:
+        """The text, of any length, without keys."""
         for secret in self._secrets:
-            line = line.replace(secret, KEY)
-        line = _STARRED.sub(KEY, KEYLIKE.sub(KEY, line))
-        return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "\u2026"
+            text = text.replace(secret, KEY)
+        return _STARRED.sub(KEY, KEYLIKE.sub(KEY, text))
 
 
 def _message_in(body: bytes) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Protocol
 
 import aiohttp
 from yarl import URL
@@ -13,9 +16,28 @@ from backchat.errors import ProviderError, ProviderTimeout
 from backchat.upstream.failures import MODEL_SERVICE
 
 _CONNECT_ATTEMPTS = 2
+_STALE_CONNECTIONS = 4
 _ERROR_BODY = 64 * 1024
 _READ_BUFFER = 64 * 1024
 _LINGER = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is sent: a body, and headers of this request alone.
+
+    tools  what tools are called here that had to be called otherwise there
+    """
+
+    body: bytes
+    headers: Mapping[str, str] | None = None
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+class Answered(Protocol):
+    """Makes the error for an answer with a status other than 200, as ``Failures`` does."""
+
+    def answered(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError: ...
 
 
 @asynccontextmanager
@@ -32,7 +54,10 @@ async def open_session(
         sock_connect=connect_timeout,
         sock_read=read_timeout,
     )
+    reuse = aiohttp.TraceConfig()
+    reuse.on_connection_reuseconn.append(_used_before)
     async with aiohttp.ClientSession(
+        trace_configs=[reuse],
         connector=aiohttp.TCPConnector(limit=0),  # aiohttp's 100 would hold further conversations up
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": "identity", **headers},
@@ -51,15 +76,65 @@ async def post(
 ) -> aiohttp.ClientResponse:
     """One attempt more is made when no connection could be made, never once the request may have been received.
 
-    A body that is iterated is not begun before there is a connection.
+    Some servers close a connection that they had promised to keep, without looking at what comes on it: where one that
+    was used before breaks before anything of an answer, another one is taken, a few times. A body that is iterated is
+    not begun before there is a connection, and not sent twice.
     """
-    for attempt in range(1, _CONNECT_ATTEMPTS + 1):
+    attempts, stale = _CONNECT_ATTEMPTS, _STALE_CONNECTIONS
+    while True:
+        used_before = SimpleNamespace(so=False)
         try:
-            return await session.post(url, data=body, headers=headers, allow_redirects=False)
+            return await session.post(
+                url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=used_before
+            )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            if attempt == _CONNECT_ATTEMPTS:
+            attempts -= 1
+            if not attempts:
                 raise
-    raise AssertionError("unreachable")
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            stale -= 1
+            if not used_before.so or not stale or not isinstance(body, bytes):
+                raise
+
+
+async def _used_before(session: object, context: SimpleNamespace, parameters: object) -> None:
+    if isinstance(context.trace_request_ctx, SimpleNamespace):
+        context.trace_request_ctx.so = True
+
+
+async def begun(
+    session: aiohttp.ClientSession,
+    url: URL,
+    asked: Asked,
+    failures: Answered,
+    instead: Callable[[bytes], Awaitable[Asked | None]] | None = None,
+) -> aiohttp.ClientResponse:
+    """An answer that begins, with status 200; whoever gets it closes it. Raises ProviderError.
+
+    ``instead`` makes of the body of a 400 what to ask once more in another way, or None.
+    """
+    response = await post(session, url, asked.body, asked.headers)
+    if response.status == 200:
+        return response
+    try:
+        told = await start_of(response)
+    finally:
+        response.close()
+    if response.status == 400 and instead is not None and (other := await instead(told)) is not None:
+        return await begun(session, url, other, failures)
+    raise failures.answered(response.status, response.headers, told)
+
+
+async def listing(session: aiohttp.ClientSession, url: URL, failures: Answered, most: int) -> bytes:
+    """A list of models, or a page of it, of at most so many bytes. Raises ProviderError."""
+    try:
+        headers = {"Accept": "application/json"}
+        async with session.get(url, headers=headers, allow_redirects=False) as response:
+            if response.status != 200:
+                raise failures.answered(response.status, response.headers, await start_of(response))
+            return await whole(response, most, "a list of models")
+    except (aiohttp.ClientError, OSError) as error:
+        raise problem(error) from None
 
 
 async def start_of(response: aiohttp.ClientResponse) -> bytes:
@@ -86,14 +161,16 @@ async def whole(response: aiohttp.ClientResponse, most: int, what: str, service:
 
 
 async def arrived(response: aiohttp.ClientResponse) -> tuple[bytes, Exception | None]:
-    """The next bytes of a stream, none at its end; and the error, if the connection broke after them.
-
-    aiohttp itself reports a broken connection before it hands out what had come before it broke.
-    """
+    """The next bytes of a stream, none at its end; and the error, if the connection broke after them."""
     try:
         return await response.content.readany(), None
     except (aiohttp.ClientError, OSError) as error:
-        return b"".join(response.content._buffer), error
+        return left_in(response), error
+
+
+def left_in(response: aiohttp.ClientResponse) -> bytes:
+    """What had come before the connection broke: aiohttp reports that it broke before it hands that out."""
+    return b"".join(response.content._buffer)
 
 
 async def drain(response: aiohttp.ClientResponse) -> None:

@@ -26,7 +26,7 @@ class EventReader:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         if self._after_cr and chunk[:1] == b"\n":
-            chunk = chunk[1:]
+            chunk, self._after_cr = chunk[1:], False
         if not chunk:
             return []
         self._after_cr = chunk[-1] == 13

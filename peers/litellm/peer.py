@@ -1,6 +1,7 @@
 """The models behind the proxy, which say the same through every face of it; and who may ask them.
 
-``mirror`` says what reached it, as JSON; the others do what they are called. The city of a call is the last word asked.
+``mirror`` says what reached it, as JSON; ``waiter`` stops after its first word until ``teller`` is asked; the others do
+what they are called. The city of a call is the last word asked.
 
 Loaded by the LiteLLM proxy, in its own environment: nothing of backchat is importable here.
 """
@@ -20,8 +21,8 @@ from litellm import BadRequestError, CustomLLM, InternalServerError, RateLimitEr
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
 
 SEA = "The sea is wide; l'oc\u00e9an est profond \U0001f30a."
-PAUSE = 0.002
-"""Seconds between words, so that they do not arrive as one."""
+PATIENCE = 30
+"""Seconds."""
 REFUSALS = {
     "rejecter": partial(BadRequestError, "the context is too long"),
     "throttled": partial(RateLimitError, "slower, please"),
@@ -30,6 +31,12 @@ REFUSALS = {
 
 
 class Peer(CustomLLM):
+    """``told``: the waiter may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = asyncio.Event()
+
     async def astreaming(self, *args: Any, **named: Any) -> AsyncIterator[Any]:
         model, messages = named["model"], named["messages"]
         if refusal := REFUSALS.get(model):
@@ -43,9 +50,17 @@ class Peer(CustomLLM):
             yield _chunk(call=(None, None, f'ty": "{city}"}}'))
             yield _chunk(finish="tool_calls")
             return
+        if model == "waiter":
+            self.told.clear()
+            yield _chunk(text="first ")
+            await asyncio.wait_for(self.told.wait(), PATIENCE)
+            yield _chunk(text="second")
+            yield _chunk(finish="stop")
+            return
+        if model == "teller":
+            self.told.set()
         for piece in _answer(model, messages, named["optional_params"]):
             yield _chunk(text=piece)
-            await asyncio.sleep(PAUSE)
         yield _chunk(finish="length" if model == "cut-off" else "stop")
 
 

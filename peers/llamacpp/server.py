@@ -18,6 +18,7 @@ def main(path: str, port: int) -> None:
     settings.api_keys = [os.environ["BACKCHAT_PEER_KEY"]]
     settings.n_ctx, settings.n_parallel = 4 * 16384, 4
     settings.endpoint_slots = True
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1  # several wait for each other longer
     settings.use_jinja, settings.warmup = True, False
     server = xllamacpp.Server(settings)
     print(server.listening_address, flush=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
-
-import orjson
 
 from backchat.errors import ProviderRejected
 from backchat.ports.providers import ModelRequest, ToolDefinition, grounded_system
+from backchat.upstream.bodies import dumped
+from backchat.upstream.http import Asked
+from backchat.upstream.schemas import sendable
+from backchat.upstream.seals import signer
 from backchat_anthropic.generations import Generation, generation
-from backchat_anthropic.messages import Conversation, conversation
+from backchat_anthropic.messages import TOOLS, Conversation, conversation
 from backchat_anthropic.objects import ASKED
 from backchat_anthropic.settings import Settings
 
@@ -21,44 +23,34 @@ PARAMETERS = frozenset({"stop_sequences", "top_k"})
 Others are left out: there are such as pick a place, a tier, a container or tools of the service's own, which cost
 extra. A deployer sets those with ``extra_body``.
 """
+BETA = "anthropic-beta"
 BINDING = "thinking-binding-controls-2026-08-01"
 """The beta under which a request may say what becomes of thinking whose conversation has changed."""
 _BUDGETS = {"low": 4_096, "medium": 12_288, "high": 24_576}
 _LEAST_BUDGET = 1024
 _HOTTEST = 1.0
 _LEAST_TOP_P = 0.95
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is sent: the body, and the beta that it needs."""
-
-    body: bytes
-    beta: str | None = None
-
-
-def encode(request: ModelRequest, settings: Settings, service: str) -> Asked:
-    """The request to ``service``, a host.
+def encode(request: ModelRequest, settings: Settings, betas: Sequence[str] = ()) -> Asked:
+    """With the beta that the request needs beside ``betas``, which all of them are sent with.
 
     Raises ProviderRejected for what the model cannot do, and for a prompt that JSON or the protocol cannot carry.
     """
-    _refuse_names(request)
-    made = body(request, settings, service)
-    try:
-        encoded = orjson.dumps(made)
-    except orjson.JSONEncodeError:
-        raise ProviderRejected("the prompt holds something that JSON cannot carry, such as half a character") from None
-    return Asked(encoded, BINDING if "block_binding" in made.get("thinking", {}) else None)
+    tools = TOOLS.changed([tool.name for tool in request.tools])
+    made = body(request, settings)
+    bound = "block_binding" in made.get("thinking", {})
+    return Asked(dumped(made), {BETA: ",".join([*betas, BINDING])} if bound else None, tools)
 
 
-def body(request: ModelRequest, settings: Settings, service: str) -> dict[str, Any]:
-    able = generation(request.model or settings.model, settings)
-    spoken = conversation(request.messages, service)
+def body(request: ModelRequest, settings: Settings) -> dict[str, Any]:
+    model = request.model or settings.model
+    able = generation(model, settings)
+    spoken = conversation(request.messages, signer(settings.base_url, model))
     limit = request.sampling.max_tokens or settings.max_tokens
     thinking = _thinking(request, able, spoken, limit)
     asked = _chosen(request, able, bool(thinking)) | dict(settings.extra_body)
-    asked |= {"model": request.model or settings.model, "max_tokens": limit, "stream": True, "messages": spoken.turns}
+    asked |= {"model": model, "max_tokens": limit, "stream": True, "messages": spoken.turns}
     if thinking:
         asked["thinking"] = thinking
     if thinking and request.reasoning is not None and able.thinking == "adaptive":
@@ -66,7 +58,7 @@ def body(request: ModelRequest, settings: Settings, service: str) -> dict[str, A
     if system := _system(request, spoken):
         asked["system"] = system
     if request.tools:
-        asked["tools"] = [_tool(tool) for tool in request.tools]
+        asked["tools"] = [_tool(sendable(tool)) for tool in request.tools]
     elif spoken.called:
         # Calls in the history need their tools to be declared, also where none is offered any more.
         asked["tools"] = [{"name": name, "input_schema": {"type": "object"}} for name in spoken.called]
@@ -74,13 +66,6 @@ def body(request: ModelRequest, settings: Settings, service: str) -> dict[str, A
     if settings.cache:
         _mark(asked, bool(request.system.strip()), settings)
     return asked
-
-
-def _refuse_names(request: ModelRequest) -> None:
-    if any(not _TOOL_NAME.fullmatch(tool.name) for tool in request.tools):
-        raise ProviderRejected(
-            "this model service takes tools whose names are of letters, digits, _ and -, at most 128 of them"
-        )
 
 
 def _thinking(request: ModelRequest, able: Generation, spoken: Conversation, limit: int) -> dict[str, Any]:
@@ -134,7 +119,7 @@ def _system(request: ModelRequest, spoken: Conversation) -> list[dict[str, Any]]
 
 def _tool(tool: ToolDefinition) -> dict[str, Any]:
     schema = {"type": "object", **tool.parameters}  # the type may not be left out
-    made: dict[str, Any] = {"name": tool.name, "description": tool.description, "input_schema": schema}
+    made: dict[str, Any] = {"name": TOOLS.there(tool.name), "description": tool.description, "input_schema": schema}
     if tool.strict:
         made["strict"] = True
     return made
@@ -144,7 +129,7 @@ def _mark(asked: dict[str, Any], instructed: bool, settings: Settings) -> None:
     """Two marks for the cache: after what all turns have in common, and at the end, where the next call goes on.
 
     A mark counts for all that comes before it, in the order tools, system, messages
-    (https://platform.claude.com/docs/en/build-with-claude/prompt-caching). Blocks of thinking take none.
+    (https://platform.claude.com/docs/en/build-with-claude/prompt-caching).
     """
     mark: dict[str, Any] = {"type": "ephemeral"}
     if settings.cache_ttl != "5m":
@@ -153,6 +138,4 @@ def _mark(asked: dict[str, Any], instructed: bool, settings: Settings) -> None:
         asked["system"][0]["cache_control"] = mark
     elif asked.get("tools"):
         asked["tools"][-1]["cache_control"] = mark
-    last = asked["messages"][-1]["content"][-1]
-    if "thinking" not in last["type"]:
-        last["cache_control"] = mark
+    asked["messages"][-1]["content"][-1]["cache_control"] = mark

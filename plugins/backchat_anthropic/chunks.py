@@ -6,18 +6,18 @@ Source: https://platform.claude.com/docs/en/build-with-claude/streaming
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from orjson import JSONDecodeError, dumps, loads
+from orjson import dumps
 
 from backchat.domain.message import ToolCall, Usage
 from backchat.domain.run import ReasoningDelta, ReasoningSealed, TextDelta
 from backchat.errors import ProviderError
 from backchat.ports.providers import Finish, ProviderEvent, UsageReport
 from backchat.upstream.failures import Failures
-from backchat.upstream.sse import LIMIT
+from backchat.upstream.pieces import Held, decoded, garbled, text_of, tokens
 from backchat_anthropic.objects import ObjectText
 from backchat_anthropic.seals import sealed
 
@@ -34,12 +34,14 @@ _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_cr
 _MOST_CALLS = 1000
 
 
+NONE: Mapping[str, str] = {}
+
+
 @dataclass(slots=True)
 class _Call:
     id: str
     name: str
     arguments: list[str] = field(default_factory=list)
-    size: int = 0
 
 
 class Answer:
@@ -49,7 +51,8 @@ class Answer:
     failure  what was read is not the protocol, or an error that the service reports in mid-stream; to be raised by the
              caller, after the events that came before it
 
-    ``service`` is the host that answers; with ``json_output``, text is the JSON object in it.
+    ``signer`` is who answers. With ``json_output``, text is the JSON object in it. ``tools``: what tools are called
+    here that are called otherwise there.
     """
 
     __slots__ = (
@@ -57,26 +60,31 @@ class Answer:
         "_counts",
         "_explained",
         "_failures",
+        "_held",
         "_object",
         "_reason",
         "_said",
-        "_service",
         "_signature",
+        "_signer",
+        "_tools",
         "_usage",
         "done",
         "failure",
     )
 
-    def __init__(self, failures: Failures, service: str, *, json_output: bool = False) -> None:
+    def __init__(
+        self, failures: Failures, signer: str, *, json_output: bool = False, tools: Mapping[str, str] = NONE
+    ) -> None:
         self._failures = failures
-        self._service = service
+        self._signer, self._tools = signer, tools
+        self._held = Held()
         self._object = ObjectText() if json_output else None
         self._calls: dict[object, _Call] = {}
         self._counts: dict[str, int] = {}
         self._explained = ""
         self._reason: str | None = None
         self._said = 0
-        self._signature = ""
+        self._signature: list[str] = []
         self._usage: Usage | None = None
         self.done = False
         self.failure: ProviderError | None = None
@@ -88,18 +96,18 @@ class Answer:
         thought: list[str] = []
         try:
             for data in events:
-                event = _decoded(data)
+                event = decoded(data)
                 try:
                     delta = event["delta"]
                     kind = delta["type"]
                 except (KeyError, TypeError):
                     kind = None  # as of most events that are no piece of anything
                 if kind == "text_delta":
-                    text.append(_text(delta.get("text")))
+                    text.append(text_of(delta.get("text")))
                 elif kind == "thinking_delta":
                     if text:
                         self._flush(out, text, thought)
-                    thought.append(_text(delta.get("thinking")))
+                    thought.append(text_of(delta.get("thinking")))
                 else:
                     self._other(event, out, text, thought)
                     if self.done:
@@ -120,7 +128,7 @@ class Answer:
         out: list[ProviderEvent] = []
         if finish in ("stop", "tool_calls"):
             # A call of an answer that was cut short or withheld may lack half of its arguments.
-            out += [_whole(call) for call in self._calls.values()]
+            out += [_whole(call, self._tools) for call in self._calls.values()]
             finish = "tool_calls" if out else "stop"
         elif finish == "content_filter" and self._explained and not self._said:
             out.append(TextDelta(self._explained))
@@ -173,16 +181,20 @@ class Answer:
         self._flush(out, text, thought)
         match block.get("type"):
             case "text":
-                text.append(_text(block.get("text") or ""))
+                text.append(text_of(block.get("text") or ""))
             case "thinking":
-                thought.append(_text(block.get("thinking") or ""))
-                self._signature = _text(block.get("signature") or "")
+                thought.append(text_of(block.get("thinking") or ""))
+                self._signature.clear()
+                self._sign(block.get("signature") or "")
             case "redacted_thinking":
-                out.append(ReasoningSealed(sealed(self._service, self._said, data=_text(block.get("data")))))
+                data = text_of(block.get("data"))
+                self._held.add(len(data))
+                out.append(ReasoningSealed(sealed(self._signer, self._said, data=data)))
             case "tool_use":
-                call = _Call(_text(block.get("id") or ""), _text(block.get("name")))
+                call = _Call(text_of(block.get("id") or ""), text_of(block.get("name")))
+                self._held.add(len(call.id) + len(call.name))
                 if given := block.get("input"):
-                    call.arguments.append(dumps(given).decode())
+                    self._argue(call, dumps(given).decode())
                 self._calls[index] = call
                 if len(self._calls) > _MOST_CALLS:
                     raise ProviderError("the model service sent too many tool calls")
@@ -192,27 +204,32 @@ class Answer:
             raise garbled()
         kind = delta.get("type")
         if kind == "input_json_delta" and (call := self._calls.get(index)) is not None:
-            piece = _text(delta.get("partial_json"))
-            call.arguments.append(piece)
-            call.size += len(piece)
-            if call.size > LIMIT:
-                raise ProviderError("the model service sent a tool call that is too long")
+            self._argue(call, text_of(delta.get("partial_json")))
         elif kind == "signature_delta":
-            self._signature += _text(delta.get("signature"))
+            self._sign(delta.get("signature"))
+
+    def _argue(self, call: _Call, piece: str) -> None:
+        self._held.add(len(piece))
+        call.arguments.append(piece)
+
+    def _sign(self, piece: object) -> None:
+        if signature := text_of(piece):
+            self._held.add(len(signature))
+            self._signature.append(signature)
 
     def _close(self, out: list[ProviderEvent], text: list[str], thought: list[str]) -> None:
         if self._signature:
             self._flush(out, text, thought)
-            out.append(ReasoningSealed(sealed(self._service, self._said, signature=self._signature)))
-            self._signature = ""
+            out.append(ReasoningSealed(sealed(self._signer, self._said, signature="".join(self._signature))))
+            self._signature.clear()
 
     def _stop(self, delta: Any) -> None:
         if type(delta) is not dict:
             raise garbled()
         if reason := delta.get("stop_reason"):
-            self._reason = _text(reason)
+            self._reason = text_of(reason)
         if type(details := delta.get("stop_details")) is dict:
-            self._explained = _text(details.get("explanation") or "")
+            self._explained = text_of(details.get("explanation") or "")
 
     def _all(self, message: dict[str, Any], out: list[ProviderEvent], text: list[str], thought: list[str]) -> None:
         """The message of a server that does not stream."""
@@ -232,8 +249,8 @@ class Answer:
             return
         counts = self._counts
         for name in _COUNTS:
-            counts[name] = max(counts.get(name, 0), _tokens(reported, name))
-        thought = _tokens(reported.get("output_tokens_details"), "thinking_tokens")
+            counts[name] = max(counts.get(name, 0), tokens(reported, name))
+        thought = tokens(reported.get("output_tokens_details"), "thinking_tokens")
         counts["thought"] = max(counts.get("thought", 0), thought)
         new, said, cached, written = [counts[name] for name in _COUNTS]
         usage = Usage(new + cached + written, said, cached, min(counts["thought"], said), written)
@@ -242,29 +259,8 @@ class Answer:
             out.append(UsageReport(usage))
 
 
-def garbled() -> ProviderError:
-    return ProviderError("the model service sent something that is not its protocol")
-
-
-def _decoded(data: bytes) -> Any:
-    try:
-        return loads(data)
-    except JSONDecodeError:
-        raise garbled() from None
-
-
-def _text(value: object) -> str:
-    if type(value) is not str:
-        raise garbled()
-    return value
-
-
-def _whole(call: _Call) -> ToolCall:
+def _whole(call: _Call, tools: Mapping[str, str]) -> ToolCall:
     if not call.name:
         raise garbled()
-    return ToolCall(call.id or f"toolu_{uuid.uuid4().hex}", call.name, "".join(call.arguments) or "{}")
-
-
-def _tokens(counts: Any, name: str) -> int:
-    value = counts.get(name) if type(counts) is dict else None
-    return value if type(value) is int and value > 0 else 0
+    name = tools.get(call.name, call.name)
+    return ToolCall(call.id or f"toolu_{uuid.uuid4().hex}", name, "".join(call.arguments) or "{}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orjson import JSONDecodeError, loads
-
-from backchat_anthropic.chunks import garbled
+from backchat.upstream.pieces import decoded, garbled
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +17,7 @@ class Page:
 
 def listed(body: bytes) -> Page:
     """Raises ProviderError for what is no such list."""
-    try:
-        answer = loads(body)
-    except JSONDecodeError:
-        raise garbled() from None
+    answer = decoded(body)
     entries = answer.get("data") if type(answer) is dict else None
     if type(entries) is not list:
         raise garbled()

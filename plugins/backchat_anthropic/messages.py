@@ -10,22 +10,22 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
-
-from orjson import JSONDecodeError, loads
 
 from backchat.domain.message import Reasoning, Text, ToolCall, ToolResult
 from backchat.errors import ProviderRejected
 from backchat.ports.providers import FileData, ImageData, PromptMessage, PromptPart
+from backchat.upstream.histories import carried, object_of
+from backchat.upstream.names import ToolNames
 from backchat_anthropic.seals import unsealed
 
 IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 PDF = "application/pdf"
+TOOLS = ToolNames(128)
+"""https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use#specifying-client-tools"""
 _UNSHOWN = "(The beginning of the conversation is not shown.)"
 _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _LONGEST_ID = 64
-_LONGEST_NAME = 128
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class _Ids:
         n = 1
         while sent in self._used:
             n += 1
-            sent = f"{fit}_{n}"
+            sent = f"{fit[: _LONGEST_ID - len(str(n)) - 1]}_{n}"
         self._used.add(sent)
         self._latest[id] = sent
         return sent
@@ -68,16 +68,16 @@ class _Ids:
         return self._latest.get(id, id)
 
 
-def conversation(messages: Sequence[PromptMessage], service: str) -> Conversation:
-    """The messages for ``service``, the host that is asked.
+def conversation(messages: Sequence[PromptMessage], signer: str) -> Conversation:
+    """The messages for ``signer``, the model that is asked.
 
     Thinking is given back in the answer that goes on after its tool calls, where the service needs it, and left out
-    before: it may be refused there once anything before it has changed. Images and documents of an answer are shown in
-    the user's next turn, for those of an assistant are not taken. Raises ProviderRejected for what cannot be sent.
+    before: it may be refused there once anything before it has changed. Raises ProviderRejected for what cannot be
+    sent.
     """
     made = Conversation()
     ids = _Ids()
-    carried: list[dict[str, Any]] = []
+    messages = list(carried(messages))
     going_on = _beginning(messages)
     for n, message in enumerate(messages):
         if message.role == "system":
@@ -85,15 +85,13 @@ def conversation(messages: Sequence[PromptMessage], service: str) -> Conversatio
         elif message.role == "tool":
             _say(made, "user", [_result(p, ids) for p in message.parts if isinstance(p, ToolResult)])
         elif message.role == "user":
-            _say(made, "user", chain(carried, _shown(message.parts)))
-            carried = []
+            _say(made, "user", _shown(message.parts))
         else:
-            carried += _shown([p for p in message.parts if isinstance(p, ImageData | FileData)])
-            _say(made, "assistant", _answer(message.parts, made, ids, service if n >= going_on else None))
-    if carried:
-        _say(made, "user", carried)
+            _say(made, "assistant", _answer(message.parts, made, ids, signer if n >= going_on else None))
     if not made.turns:
         raise ProviderRejected("the prompt says nothing")
+    if made.turns[-1]["role"] == "assistant":
+        raise ProviderRejected("the prompt ends with an answer: there is nothing after it that the model could answer")
     if made.turns[0]["role"] == "assistant":
         made.turns.insert(0, {"role": "user", "content": [{"type": "text", "text": _UNSHOWN}]})
     return made
@@ -127,10 +125,10 @@ def _shown(parts: Iterable[PromptPart]) -> list[dict[str, Any]]:
     return blocks
 
 
-def _answer(parts: Sequence[PromptPart], made: Conversation, ids: _Ids, service: str | None) -> list[dict[str, Any]]:
-    """What the model said, with the thinking of ``service`` where it was; None: without."""
+def _answer(parts: Sequence[PromptPart], made: Conversation, ids: _Ids, signer: str | None) -> list[dict[str, Any]]:
+    """What the model said, with the thinking of ``signer`` where it was; None: without."""
     text = "".join([p.text for p in parts if isinstance(p, Text)])
-    thoughts = [unsealed(p, service) for p in parts if isinstance(p, Reasoning)] if service is not None else []
+    thoughts = [unsealed(p, signer) for p in parts if isinstance(p, Reasoning)] if signer is not None else []
     blocks: list[dict[str, Any]] = []
     place = 0
     for thought in thoughts:
@@ -144,7 +142,7 @@ def _answer(parts: Sequence[PromptPart], made: Conversation, ids: _Ids, service:
     calls = [_call(p, ids) for p in parts if isinstance(p, ToolCall)]
     made.called |= dict.fromkeys([c["name"] for c in calls])
     blocks += calls
-    if service is not None and blocks and "thinking" not in blocks[0]["type"]:
+    if signer is not None and blocks and "thinking" not in blocks[0]["type"]:
         made.unthought = True
     return blocks
 
@@ -159,17 +157,8 @@ def _bytes(part: ImageData | FileData) -> dict[str, Any]:
 
 
 def _call(call: ToolCall, ids: _Ids) -> dict[str, Any]:
-    name = _NOT_IN_AN_ID.sub("_", call.name)[:_LONGEST_NAME] or "tool"
-    return {"type": "tool_use", "id": ids.call(call.id), "name": name, "input": _input(call.arguments)}
-
-
-def _input(arguments: str) -> dict[str, Any]:
-    """An object is all that is taken; what is none is put into one."""
-    try:
-        given = loads(arguments)
-    except JSONDecodeError:
-        given = arguments
-    return given if type(given) is dict else {"arguments": given}
+    name, given = TOOLS.there(call.name), object_of(call.arguments)
+    return {"type": "tool_use", "id": ids.call(call.id), "name": name, "input": given}
 
 
 def _result(result: ToolResult, ids: _Ids) -> dict[str, Any]:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import aiohttp
 from yarl import URL
 
 from backchat.errors import ProviderError
 from backchat.ports.providers import Abilities, ModelRequest, ProviderEvent
+from backchat.upstream.bodies import made_of
 from backchat.upstream.failures import Failures
-from backchat.upstream.http import arrived, drain, open_session, post, problem, start_of, whole
+from backchat.upstream.http import Asked, begun, listing, open_session, problem
 from backchat.upstream.refusing import refuse
+from backchat.upstream.seals import has_seals, signer, without_seals
 from backchat.upstream.sse import Document, EventReader
-from backchat_anthropic.body import encode
+from backchat.upstream.streams import Stream
+from backchat_anthropic.body import BETA, encode
 from backchat_anthropic.chunks import Answer
 from backchat_anthropic.listing import listed
 from backchat_anthropic.messages import IMAGES, PDF
+from backchat_anthropic.seals import MAKER, refused
 from backchat_anthropic.settings import Settings
 
 _VERSION = "2023-06-01"
-_BETA = "anthropic-beta"
 _LISTING = 16 << 20
 _MOST_PAGES = 50
 _CODES = {
@@ -56,8 +60,7 @@ class AnthropicProvider:
         base = URL(settings.base_url)
         self._url = base.with_path(base.path.rstrip("/") + "/v1/messages", keep_query=True)
         self._listing = base.with_path(base.path.rstrip("/") + "/v1/models", keep_query=True)
-        self._service = base.host or ""
-        self._betas = [value for name, value in settings.headers.items() if name.lower() == _BETA]
+        self._betas = [value for name, value in settings.headers.items() if name.lower() == BETA]
         self.model = settings.model
         self.abilities = Abilities(
             vision=settings.vision,
@@ -73,58 +76,43 @@ class AnthropicProvider:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
         refuse(request, self.abilities)
-        asked = encode(request, self._settings, self._service)
-        answer = Answer(self._failures, self._service, json_output=request.json_output)
-        headers = {_BETA: ",".join([*self._betas, asked.beta])} if asked.beta else None
+        asked = await made_of(request, encode, self._settings, self._betas)
+        signed = signer(self._settings.base_url, request.model or self.model)
+        answer = Answer(self._failures, signed, json_output=request.json_output, tools=asked.tools)
+        unsealed = partial(self._unsealed, request) if has_seals(request, MAKER) else None
         del request  # images and long prompts need not live as long as the answer
         try:
-            response = await post(self._session, self._url, asked.body, headers)
-            del asked
+            response = await begun(self._session, self._url, asked, self._failures, unsealed)
+            del asked, unsealed
             try:
-                if response.status != 200:
-                    raise self._failures.answered(response.status, response.headers, await start_of(response))
                 reader = EventReader() if response.content_type != "application/json" else Document()
-                while not answer.done:
-                    chunk, broken = await arrived(response)
-                    for event in answer.read(reader.feed(chunk) if chunk else reader.close()):
+                stream = Stream(response, reader, answer)
+                while not stream.over:
+                    for event in await stream.read():
                         yield event
-                    if answer.done:
-                        await drain(response)
-                    elif failure := broken or answer.failure:
-                        raise failure
-                    elif reader.too_long:
-                        raise ProviderError("the model service sent an event that is too long")
-                    elif not chunk:
-                        break
-                for event in answer.end():
-                    yield event
             finally:
                 # Quiet when the answer was read to its end: then the connection is already back in the pool.
                 response.close()
         except (aiohttp.ClientError, OSError) as error:
             raise problem(error) from None
 
+    async def _unsealed(self, request: ModelRequest, told: bytes) -> Asked | None:
+        """An answer goes on after its calls without the thinking that led to them, if that is refused."""
+        if not refused(told):
+            return None
+        return await made_of(without_seals(request), encode, self._settings, self._betas)
+
     async def models(self) -> Sequence[str]:
         names: dict[str, None] = {}
         after: str | None = None
         for _ in range(_MOST_PAGES):
             url = self._listing.extend_query(limit="1000", **({"after_id": after} if after else {}))
-            page = listed(await self._get(url))
+            page = listed(await listing(self._session, url, self._failures, _LISTING))
             names |= dict.fromkeys(page.names)
             after = page.after
             if after is None:
                 return list(names)
         raise ProviderError("the model service sent a list of models that is too long")
-
-    async def _get(self, url: URL) -> bytes:
-        headers = {"Accept": "application/json"}
-        try:
-            async with self._session.get(url, headers=headers, allow_redirects=False) as response:
-                if response.status != 200:
-                    raise self._failures.answered(response.status, response.headers, await start_of(response))
-                return await whole(response, _LISTING, "a list of models")
-        except (aiohttp.ClientError, OSError) as error:
-            raise problem(error) from None
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ class ReplySchema(WaitsSchema):
     reply = fields.String(metadata={"description": "The complete answer."})
     conversation_id = fields.String()
     provider = fields.String(metadata={"description": "The provider that answered."})
+    finish = fields.String(metadata={"description": "Only if the answer was cut off: length or content_filter."})
     status = fields.String(metadata={"description": "waiting, and else not there: what was said so far."})
 
 

@@ -36,6 +36,8 @@ async def send(call: Call) -> web.StreamResponse:
         "conversation_id": ended.conversation,
         "provider": ended.provider,
     }
+    if answer is not None and "finish" in answer.metadata:
+        reply["finish"] = answer.metadata["finish"]
     if ended.status == "waiting" and answer is not None:
         reply |= {"status": ended.status, **shapes.waits(ended, answer)}
     return _json(reply)

@@ -72,6 +72,7 @@ ROUTES = [
             400: "The body is not JSON",
             402: "What may be spent has been spent",
             **_OWNED,
+            409: "It was decided before, or the reply does not wait for a decision",
             503: "The server is shutting down",
         },
     ),

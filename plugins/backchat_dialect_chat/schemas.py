@@ -80,11 +80,18 @@ class SendSchema(Lenient):
         return data
 
 
+class Consent(fields.Boolean):
+    """Nothing else is taken for it: not 1, not "yes"."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("Must be true or false.")
+        return value
+
+
 class ConfirmSchema(Lenient):
-    allow = fields.Boolean(
+    allow = Consent(
         required=True,
-        truthy={True},
-        falsy={False},
         metadata={"description": "true: run the calls; false: do not, and say so to the model."},
     )
     calls = fields.List(

@@ -85,6 +85,7 @@ def message(m: Message) -> dict[str, Any]:
         "provider": m.provider,
         "status": m.status,
         "created_at": stamp(m.created_at),
+        **{name: m.metadata[name] for name in ("finish", "tried") if name in m.metadata and m.role == "assistant"},
     }
 
 
@@ -139,7 +140,10 @@ class Frames:
                 data = [self._end(event)]
             case MemoriesRecalled() | PassagesFound() | CallEnded() | ReasoningSealed():
                 data = []
-        return b"".join([frame(d["type"], d, seq) for d in data]) if seq > self._after else b""
+        if seq <= self._after:
+            return b""
+        # The last one has the number: whoever has not got it gets all of them again.
+        return b"".join([frame(d["type"], d, seq if d is data[-1] else None) for d in data])
 
     def _called(self, call: ToolCall) -> list[dict[str, Any]]:
         self._calls[call.id] = call
@@ -172,6 +176,7 @@ class Frames:
     def _end(self, end: RunEnded) -> dict[str, Any]:
         whose = {"conversation_id": self._run.conversation, "provider": end.provider}
         if end.status == "completed":
-            return {"type": "done", "reply": str(self._text), **whose}
+            finish = {"finish": end.finish} if end.finish != "stop" else {}
+            return {"type": "done", "reply": str(self._text), **whose, **finish}
         code = _CODES.get(end.failure.code, "provider_error") if end.failure else "provider_error"
         return {"type": "error", "error": error_text(end.failure), "code": code, **whose}

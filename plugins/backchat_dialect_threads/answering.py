@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,12 @@ class Answering:
     async def answer(self, opening: Coroutine[Any, Any, Begun]) -> web.StreamResponse:
         """Show what comes of the opening, which goes on to its end even if nobody listens."""
         if self.streams:
-            return await streamed(self.call, _shown(opening), lambda e: refused_frame(e, self.ids), PATIENCE)
+            return await streamed(
+                self.call,
+                _shown(opening, self.call.services.toolbox.waits),
+                lambda e: refused_frame(e, self.ids),
+                PATIENCE,
+            )
         return await patiently(self.call, opening, self._told, json_answer, self._failed, PATIENCE)
 
     async def _told(self, begun: Begun) -> dict[str, Any]:
@@ -64,10 +69,10 @@ class Answering:
         return refused(self.ids, error, now)
 
 
-async def _shown(opening: Coroutine[Any, Any, Begun]) -> Shown | bytes:
+async def _shown(opening: Coroutine[Any, Any, Begun], must_wait: Callable[[str], bool]) -> Shown | bytes:
     begun = await opening
     if begun.run is not None:
-        run, frames = begun.run, Frames(begun.run)
+        run, frames = begun.run, Frames(begun.run, must_wait)
         ids = {"thread_id": run.conversation, "assistant_id": run.recipe.assistant, "run_id": run.id}
         return Shown(
             run=run.id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from backchat.domain.memory import Recalled
@@ -38,11 +38,12 @@ class Frames:
     """Turns the events of one run into frames, each with the ids of the thread, the assistant and the run.
 
     ``accumulated_reasoning``, all reasoning so far, rides along while it is short: sent with every piece of a long one
-    it would cost the square of its length.
+    it would cost the square of its length. ``must_wait`` tells of a tool of the server's whether its calls wait for the
+    user.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, run: Run, must_wait: Callable[[str], bool]) -> None:
+        self._run, self._must_wait = run, must_wait
         self._ids = {"thread_id": run.conversation, "assistant_id": run.recipe.assistant, "run_id": run.id}
         self._text, self._reasoning = Pieces(), Pieces()
         self._over = False
@@ -75,7 +76,9 @@ class Frames:
                 return self._frame("status", message=text)
             case ToolCalled(call):
                 self._calls.append(shapes.tool_call(call))
-                return b""
+                if call.name not in self._run.recipe.own_tools or self._must_wait(call.name):
+                    return b""
+                return self._frame("status", message=f"Using {call.name.replace('_', ' ')}")
             case ToolReturned(result):
                 self._calls = [call for call in self._calls if call["id"] != result.call]
                 return b""
@@ -133,6 +136,7 @@ class Frames:
                 memory_operation_id=operation_of(self._run),
                 retrieved_files=list(self._files) or None,
                 memory_citations=used,
+                **({"finish_reason": end.finish} if end.finish != "stop" else {}),
                 **model,
                 **token_counts(end.usage),
             )

@@ -71,14 +71,15 @@ def _text(output: Any) -> str:
 
 
 def decision_of(output: Any) -> Decision:
-    """``{"approve": true}``, or one of YES, allows a call; anything else does not, and is the reason, if it has one."""
+    """``{"approve": true}`` (or ``allow``), or one of YES, allows a call; anything else does not, and is the reason."""
     said = output
     if isinstance(output, str):
         with suppress(orjson.JSONDecodeError):
             said = orjson.loads(output)
-    if isinstance(said, dict) and isinstance(said.get("approve"), bool):
+    allowed = said.get("approve", said.get("allow")) if isinstance(said, dict) else None
+    if isinstance(allowed, bool):
         reason = said.get("reason")
-        return Decision(said["approve"], "" if reason is None or said["approve"] else _text(reason)[:MOST_REASON])
+        return Decision(allowed, "" if reason is None or allowed else _text(reason)[:MOST_REASON])
     text = said if isinstance(said, str) else _text(output)
     if text.strip().casefold() in YES:
         return Decision(True)

@@ -50,7 +50,7 @@ async def say_of(services: Services, who: Identity, body: Mapping[str, Any], thr
     """The message as the service takes it, without its files. Raises InvalidInput, NotFound and NotOwned."""
     refuse_missing_features(body)
     web = _web_search(body["web_search"])
-    if not body["content"] and not body["files"]:
+    if not (body["content"] or "").strip() and not body["files"]:
         raise InvalidInput(
             "a message needs content or files (a body of JSON says so with Content-Type: application/json)",
             field="body.content",

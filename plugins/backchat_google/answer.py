@@ -15,6 +15,7 @@ from backchat.domain.message import Seal, ToolCall, Usage
 from backchat.domain.run import ReasoningDelta, ReasoningSealed, TextDelta
 from backchat.errors import ProviderError
 from backchat.ports.providers import Finish, ProviderEvent, UsageReport
+from backchat.upstream.pieces import Held, garbled, text_of, tokens
 from backchat_google.endings import blocked, finish
 from backchat_google.failures import GoogleFailures
 from backchat_google.seals import Kind, Signature, sealed
@@ -34,6 +35,7 @@ class Answer:
         "_calls",
         "_counts",
         "_failures",
+        "_held",
         "_lengths",
         "_model",
         "_out",
@@ -49,6 +51,7 @@ class Answer:
         self._failures = failures
         self._model = model
         self._tools = tools
+        self._held = Held()
         self._calls: list[ToolCall] = []
         self._reason: str | None = None
         self._reported: list[Any] = []  # in this read
@@ -121,7 +124,7 @@ class Answer:
             for part in parts or ():
                 self._part(part)
         if reason := candidate.get("finishReason"):
-            self._reason = _text(reason)
+            self._reason = text_of(reason)
 
     def _part(self, part: Any) -> None:
         if type(part) is not dict:
@@ -132,7 +135,7 @@ class Answer:
             return
         if "text" not in part:
             return  # nothing that was asked for, such as an image or code that the service ran
-        text = _text(part["text"])
+        text = text_of(part["text"])
         thinks = part.get("thought") is True
         if text:
             if thinks is not self._thinks:
@@ -144,7 +147,7 @@ class Answer:
             self._flush()
             kind: Kind = "thought" if thinks else "text"
             start = self._lengths[thinks] - len(text)
-            self._out.append(ReasoningSealed(self._seal(Signature(_text(signature), kind, start, len(text)))))
+            self._out.append(ReasoningSealed(self._seal(Signature(text_of(signature), kind, start, len(text)))))
             self._lengths[True] = 0
 
     def _call(self, call: Any, signature: Any) -> None:
@@ -154,11 +157,14 @@ class Answer:
         arguments = call.get("args") or {}
         if type(arguments) is not dict or len(self._calls) == _MOST_CALLS:
             raise garbled()
-        seal = self._seal(Signature(_text(signature))) if signature else None
-        id = _text(call.get("id") or "") or f"call_{uuid.uuid4().hex}"
-        self._calls.append(ToolCall(id, self._tools.get(name, name), dumps(arguments).decode(), seal))
+        seal = self._seal(Signature(text_of(signature))) if signature else None
+        id = text_of(call.get("id") or "") or f"call_{uuid.uuid4().hex}"
+        given = dumps(arguments).decode()
+        self._held.add(len(id) + len(name) + len(given))
+        self._calls.append(ToolCall(id, self._tools.get(name, name), given, seal))
 
     def _seal(self, signature: Signature) -> Seal:
+        self._held.add(len(signature.data))
         return sealed(self._model, signature)
 
     def _flush(self) -> None:
@@ -179,10 +185,6 @@ class Answer:
             self._out.append(UsageReport(Usage(sent, said, min(cached, sent), min(thought, said))))
 
 
-def garbled() -> ProviderError:
-    return ProviderError("the model service sent something that is not its protocol")
-
-
 def _plain(chunk: Any) -> str | None:
     """The text of a chunk that is a piece of text and nothing else, as nearly every one is: the short way."""
     try:
@@ -195,27 +197,16 @@ def _plain(chunk: Any) -> str | None:
     return text if plain else None
 
 
-def _text(value: object) -> str:
-    if type(value) is not str:
-        raise garbled()
-    return value
-
-
 def _most(before: tuple[int, int, int, int], reported: Any) -> tuple[int, int, int, int]:
     """What is reported now, but no count less than before: the service corrects some downwards by a few tokens.
 
     It counts thinking beside the answer, and what tools of its own have found beside the prompt.
     """
     sent, said, cached, thought = before
-    thinking = _tokens(reported, "thoughtsTokenCount")
+    thinking = tokens(reported, "thoughtsTokenCount")
     return (
-        max(sent, _tokens(reported, "promptTokenCount") + _tokens(reported, "toolUsePromptTokenCount")),
-        max(said, _tokens(reported, "candidatesTokenCount") + thinking),
-        max(cached, _tokens(reported, "cachedContentTokenCount")),
+        max(sent, tokens(reported, "promptTokenCount") + tokens(reported, "toolUsePromptTokenCount")),
+        max(said, tokens(reported, "candidatesTokenCount") + thinking),
+        max(cached, tokens(reported, "cachedContentTokenCount")),
         max(thought, thinking),
     )
-
-
-def _tokens(counts: Any, name: str) -> int:
-    value = counts.get(name) if type(counts) is dict else None
-    return value if type(value) is int and value > 0 else 0

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-
-import orjson
 
 from backchat.domain.recipe import Effort
 from backchat.errors import ProviderRejected
-from backchat.ports.providers import Abilities, FileData, ImageData, ModelRequest, ToolDefinition, grounded_system
-from backchat.upstream.refusing import refuse
+from backchat.ports.providers import ModelRequest, ToolDefinition, grounded_system
+from backchat.upstream.bodies import dumped
+from backchat.upstream.http import Asked
+from backchat.upstream.schemas import sendable
 from backchat_google.contents import contents, system_texts
-from backchat_google.names import before_3, tool_name, tool_names
+from backchat_google.names import TOOLS, before_3
 from backchat_google.settings import Settings
 
 PARAMETERS: Mapping[str, str] = {
@@ -33,35 +31,14 @@ Others are left out: there are fields that change the format of the answer or th
 _BUDGETS: Mapping[Effort, int] = {"low": 1024, "medium": 8192, "high": 24576}
 """Tokens. Google's own translation of efforts: https://ai.google.dev/gemini-api/docs/openai#thinking"""
 _EFFORT = ("thinkingLevel", "thinkingBudget")
-_LARGE = 256 << 10
-"""Bytes of images and documents that take milliseconds to encode: a thread does it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A body, and what tools are called here that had to be called otherwise there."""
-
-    body: bytes
-    tools: Mapping[str, str]
-
-
-async def encoded(request: ModelRequest, settings: Settings, model: str, abilities: Abilities) -> Asked:
+def encode(request: ModelRequest, settings: Settings, model: str) -> Asked:
     """Raises ProviderRejected for what the model cannot do, and for what JSON or the protocol cannot carry."""
-    refuse(request, abilities)
     if request.json_output and request.tools and before_3(model):
         raise ProviderRejected("Gemini models before the third generation give JSON only when they have no tools")
-    tools = tool_names([t.name for t in request.tools])
-    size = sum([len(p.data) for m in request.messages for p in m.parts if isinstance(p, ImageData | FileData)])
-    if size < _LARGE:
-        return Asked(_encode(request, settings, model), tools)
-    return Asked(await asyncio.to_thread(_encode, request, settings, model), tools)
-
-
-def _encode(request: ModelRequest, settings: Settings, model: str) -> bytes:
-    try:
-        return orjson.dumps(body(request, settings, model))
-    except orjson.JSONEncodeError:
-        raise ProviderRejected("the prompt holds something that JSON cannot carry, such as half a character") from None
+    tools = TOOLS.changed([t.name for t in request.tools])
+    return Asked(dumped(body(request, settings, model)), tools=tools)
 
 
 def body(request: ModelRequest, settings: Settings, model: str) -> dict[str, Any]:
@@ -71,7 +48,7 @@ def body(request: ModelRequest, settings: Settings, model: str) -> dict[str, Any
     if system := [*([grounded] if grounded else []), *system_texts(request.messages)]:
         asked["systemInstruction"] = {"parts": [{"text": "\n\n".join(system)}]}
     if request.tools:
-        asked["tools"] = [{"functionDeclarations": [_declared(t) for t in request.tools]}]
+        asked["tools"] = [{"functionDeclarations": [_declared(sendable(t)) for t in request.tools]}]
         if any(t.strict for t in request.tools):
             asked["toolConfig"] = {"functionCallingConfig": {"mode": "VALIDATED"}}
     if config := _config(request, settings, model):
@@ -80,7 +57,7 @@ def body(request: ModelRequest, settings: Settings, model: str) -> dict[str, Any
 
 
 def _declared(tool: ToolDefinition) -> dict[str, Any]:
-    declared: dict[str, Any] = {"name": tool_name(tool.name), "parametersJsonSchema": dict(tool.parameters)}
+    declared: dict[str, Any] = {"name": TOOLS.there(tool.name), "parametersJsonSchema": dict(tool.parameters)}
     return {**declared, "description": tool.description} if tool.description else declared
 
 

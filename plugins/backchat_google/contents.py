@@ -10,12 +10,11 @@ from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from orjson import JSONDecodeError, loads
-
 from backchat.domain.message import Reasoning, Text, ToolCall, ToolResult
 from backchat.errors import ProviderRejected
 from backchat.ports.providers import FileData, ImageData, PromptMessage, PromptPart
-from backchat_google.names import before_3, tool_name
+from backchat.upstream.histories import object_of
+from backchat_google.names import TOOLS, before_3
 from backchat_google.seals import UNSIGNED, Signature, opened
 
 _Turn = Literal["user", "model", "results"]
@@ -74,7 +73,7 @@ def _result(result: ToolResult, called: dict[str, str]) -> dict[str, Any]:
     if name is None:
         raise ProviderRejected("a tool result answers no call before it")
     response = {"output": result.content}
-    return {"functionResponse": {"id": result.call, "name": tool_name(name), "response": response}}
+    return {"functionResponse": {"id": result.call, "name": TOOLS.there(name), "response": response}}
 
 
 def _said(part: PromptPart) -> _Parts:
@@ -130,20 +129,11 @@ def _signed(text: str, signatures: Sequence[Signature]) -> _Parts:
 
 def _call(call: ToolCall, model: str) -> dict[str, Any]:
     part: dict[str, Any] = {
-        "functionCall": {"id": call.id, "name": tool_name(call.name), "args": _arguments(call.arguments)}
+        "functionCall": {"id": call.id, "name": TOOLS.there(call.name), "args": object_of(call.arguments)}
     }
     if found := opened(call.seal, model):
         part["thoughtSignature"] = found.data
     return part
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    """The protocol carries an object only: what a model wrote that is none goes in as it is."""
-    try:
-        arguments = loads(text)
-    except JSONDecodeError:
-        arguments = None
-    return arguments if type(arguments) is dict else {"arguments": text}
 
 
 def _vouch(parts: _Parts) -> None:

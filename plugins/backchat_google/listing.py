@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orjson import JSONDecodeError, loads
-
-from backchat_google.answer import garbled
+from backchat.upstream.pieces import decoded, garbled
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +20,7 @@ def read_page(body: bytes) -> Page:
     """The models that answer (others embed, or make images), without ``models/``. Raises ProviderError for what is no
     list of models.
     """
-    try:
-        answer = loads(body)
-    except JSONDecodeError:
-        raise garbled() from None
+    answer = decoded(body)
     if type(answer) is not dict or answer.get("error"):
         raise garbled()
     models, following = answer.get("models", []), answer.get("nextPageToken") or None

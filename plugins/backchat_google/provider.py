@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import aiohttp
 from yarl import URL
 
 from backchat.errors import ProviderError
 from backchat.ports.providers import Abilities, ModelRequest, ProviderEvent
-from backchat.upstream.http import arrived, open_session, post, problem, start_of, whole
+from backchat.upstream.bodies import made_of
+from backchat.upstream.http import Asked, arrived, begun, listing, open_session, problem
+from backchat.upstream.refusing import refuse
+from backchat.upstream.seals import has_seals, without_seals
 from backchat.upstream.sse import Document
 from backchat_google.answer import Answer
-from backchat_google.body import encoded
+from backchat_google.body import encode
 from backchat_google.contents import IMAGES
 from backchat_google.failures import GoogleFailures
 from backchat_google.listing import read_page
 from backchat_google.names import resource
 from backchat_google.reading import Reader
+from backchat_google.seals import MAKER, refused
 from backchat_google.settings import Settings
 
 _LISTING = 16 << 20
@@ -54,17 +59,17 @@ class GoogleProvider:
         return f"<GoogleProvider {self.model}>"
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
+        refuse(request, self.abilities)
         model = resource(request.model or self.model)
-        asked = await encoded(request, self._settings, model, self.abilities)
+        asked = await made_of(request, encode, self._settings, model)
         tools = asked.tools
+        unsealed = partial(self._unsealed, request, model) if has_seals(request, MAKER) else None
         del request  # images and long prompts need not live as long as the answer
         try:
             url = self._address(f"{model}:streamGenerateContent", alt="sse")
-            response = await post(self._session, url, asked.body)
-            del asked
+            response = await begun(self._session, url, asked, self._failures, unsealed)
+            del asked, unsealed
             try:
-                if response.status != 200:
-                    raise self._failures.answered(response.status, response.headers, await start_of(response))
                 answer = Answer(self._failures, model, tools)
                 reader = Reader() if response.content_type != "application/json" else Document()
                 until: float | None = None
@@ -92,26 +97,21 @@ class GoogleProvider:
         except (aiohttp.ClientError, OSError) as error:
             raise problem(error) from None
 
+    async def _unsealed(self, request: ModelRequest, model: str, told: bytes) -> Asked | None:
+        """The conversation goes on without signatures that the service does not take any more."""
+        return await made_of(without_seals(request), encode, self._settings, model) if refused(told) else None
+
     async def models(self) -> Sequence[str]:
         names: dict[str, None] = {}
         page: dict[str, str] = {}
         for _ in range(_MOST_PAGES):
-            read = read_page(await self._listed(self._address("models", pageSize="1000", **page)))
+            url = self._address("models", pageSize="1000", **page)
+            read = read_page(await listing(self._session, url, self._failures, _LISTING))
             names.update(dict.fromkeys(read.names))
             if read.following is None:
                 return list(names)
             page = {"pageToken": read.following}
         raise ProviderError("the model service sent a list of models that is too long")
-
-    async def _listed(self, url: URL) -> bytes:
-        headers = {"Accept": "application/json"}
-        try:
-            async with self._session.get(url, headers=headers, allow_redirects=False) as response:
-                if response.status != 200:
-                    raise self._failures.answered(response.status, response.headers, await start_of(response))
-                return await whole(response, _LISTING, "a list of models")
-        except (aiohttp.ClientError, OSError) as error:
-            raise problem(error) from None
 
     def _address(self, path: str, **query: str) -> URL:
         base = self._base

@@ -5,6 +5,7 @@ https://ai.google.dev/gemini-api/docs/thought-signatures
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,7 @@ from backchat.domain.message import Seal
 MAKER = "google"
 UNSIGNED = "skip_thought_signature_validator"
 """Google's signature for calls that the model has not made itself, in place of the one that it demands."""
+_REFUSED = re.compile(rb"(?i)signature")
 Kind = Literal["call", "text", "thought"]
 _KINDS: Mapping[str, Kind] = {"call": "call", "text": "text", "thought": "thought"}
 
@@ -45,3 +47,11 @@ def opened(seal: Seal | None, model: str) -> Signature | None:
             if start.isdecimal() and length.isdecimal():
                 return Signature(data, _KINDS[kind], int(start), int(length))
     return None
+
+
+def refused(told: bytes) -> bool:
+    """Whether the body of a 400 says that it is about a signature that was given back.
+
+    As in https://github.com/google-gemini/gemini-cli/issues/13467
+    """
+    return _REFUSED.search(told) is not None

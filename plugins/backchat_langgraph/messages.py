@@ -13,8 +13,8 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from backchat.domain.message import Reasoning, Text, ToolCall, ToolResult
-from backchat.ports.providers import ImageData, PromptMessage, PromptPart
+from backchat.domain.message import Reasoning, Seal, Text, ToolCall, ToolResult
+from backchat.ports.providers import FileData, ImageData, PromptMessage, PromptPart
 
 LangChainMessage = HumanMessage | AIMessage | SystemMessage | ToolMessage
 
@@ -65,12 +65,15 @@ def _block(part: PromptPart) -> dict[str, Any]:
     match part:
         case Text(text):
             return {"type": "text", "text": text}
-        case Reasoning(text):
-            return {"type": "reasoning", "reasoning": text}
+        case Reasoning(text, seal):
+            return {"type": "reasoning", "reasoning": text, **({"extras": _sealed(seal)} if seal else {})}
         case ImageData(mime, data):
             return {"type": "image", "mime_type": mime, "base64": b64encode(data).decode()}
-        case ToolCall(id, name, arguments):
-            written = {"arguments": arguments}
+        case FileData(name, mime, data, pages):
+            more = {"name": name, "pages": pages}
+            return {"type": "file", "mime_type": mime, "base64": b64encode(data).decode(), "extras": more}
+        case ToolCall(id, name, arguments, seal):
+            written = {"arguments": arguments, **(_sealed(seal) if seal else {})}
             return {"type": "tool_call", "id": id, "name": name, "args": _arguments(part), "extras": written}
     raise ValueError("a result stands in a message of role tool")
 
@@ -88,12 +91,27 @@ def _part(block: str | Mapping[str, Any]) -> PromptPart:
         case {"type": "text", "text": str(text)}:
             return Text(text)
         case {"type": "reasoning", "reasoning": str(text)}:
-            return Reasoning(text)
+            return Reasoning(text, _seal(block.get("extras")))
         case {"type": "image", "mime_type": str(mime), "base64": str(data)}:
             return ImageData(mime, b64decode(data))
-        case {"type": "tool_call", "id": str(id), "name": str(name), "extras": {"arguments": str(arguments)}}:
-            return ToolCall(id, name, arguments)
+        case {
+            "type": "file",
+            "mime_type": str(mime),
+            "base64": str(data),
+            "extras": {"name": str(name), "pages": pages},
+        }:
+            return FileData(name, mime, b64decode(data), pages)
+        case {"type": "tool_call", "id": str(id), "name": str(name), "extras": {"arguments": str(arguments)} as more}:
+            return ToolCall(id, name, arguments, _seal(more))
     raise ValueError(f"no prompt holds a block of type {block.get('type')}")
+
+
+def _sealed(seal: Seal) -> dict[str, Any]:
+    return {"seal": [seal.maker, seal.data]}
+
+
+def _seal(extras: Mapping[str, Any] | None) -> Seal | None:
+    return Seal(*extras["seal"]) if extras and "seal" in extras else None
 
 
 def _calls_beside(message: AIMessage) -> list[ToolCall]:

@@ -12,7 +12,7 @@ from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, Us
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from backchat.domain.message import Reasoning, Text, ToolCall, Usage
-from backchat.domain.run import ReasoningDelta, TextDelta
+from backchat.domain.run import ReasoningDelta, ReasoningSealed, TextDelta
 from backchat.ports.providers import Finish, PromptMessage, PromptPart, UsageReport
 from backchat_langgraph.messages import from_langchain, to_langchain
 
@@ -47,6 +47,8 @@ class TurnModel(BaseChatModel):
                         parts.append(Text(text))
                     case ReasoningDelta(text):
                         parts.append(Reasoning(text))
+                    case ReasoningSealed(seal):
+                        parts.append(Reasoning("", seal))
                     case ToolCall():
                         parts.append(event)
                     case UsageReport():
@@ -69,7 +71,7 @@ class TurnModel(BaseChatModel):
 
 
 def _joined(parts: list[PromptPart]) -> list[PromptPart]:
-    """Neighbouring pieces of text, or of reasoning, as one."""
+    """Neighbouring pieces of text, or of reasoning up to its seal, as one."""
     whole: list[PromptPart] = []
     pieces: list[str] = []
     for n, part in enumerate(parts):
@@ -77,8 +79,10 @@ def _joined(parts: list[PromptPart]) -> list[PromptPart]:
             whole.append(part)
             continue
         pieces.append(part.text)
-        if type(part) is not type(parts[n + 1] if n + 1 < len(parts) else None):
-            whole.append(type(part)("".join(pieces)))
+        seal = part.seal if isinstance(part, Reasoning) else None
+        if seal is not None or type(part) is not type(parts[n + 1] if n + 1 < len(parts) else None):
+            text = "".join(pieces)
+            whole.append(Reasoning(text, seal) if isinstance(part, Reasoning) else Text(text))
             pieces = []
     return whole
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+
+import structlog
 
 from backchat.errors import ConfigError
 from backchat.ports.tools import Tool
 from backchat_mcp.settings import Settings
 
-if TYPE_CHECKING:
-    from mcp import Client
-    from mcp_types import Tool as ServersTool
-
-MOST_PAGES = 100
+log = structlog.get_logger(source=__name__)
 
 
 @asynccontextmanager
@@ -22,35 +20,33 @@ async def open_mcp(settings: Settings) -> AsyncIterator[Sequence[Tool]]:
     """The tools that the server lists at this moment and ``allow`` names. What it lists later is not looked at: a
     server that was found harmless cannot turn its tools into others.
 
-    Raises ConfigError if it cannot be reached or started, or lacks one of the tools.
+    A tool that no service could be sent is left out, for it would break every reply that offers it; the log says so.
+    Raises ConfigError if the server cannot be reached or started in time, or lacks one of the tools.
     """
     from pydantic import ValidationError
 
     from backchat_mcp.connection import Connection, opener
+    from backchat_mcp.listing import listed, unsendable
     from backchat_mcp.tools import BROKEN, RemoteTool, names_of
 
     async with Connection(opener(settings), settings.connect_timeout) as connection:
         try:
-            listed = await _listed(await connection.client())
+            async with asyncio.timeout(settings.connect_timeout):
+                found = await listed(await connection.client())
         except (*BROKEN, ValidationError, ExceptionGroup, ValueError) as error:
             where = "reached" if settings.url is not None else "started"
             raise ConfigError(f"the MCP server {settings.name!r} cannot be {where} ({type(error).__name__})") from None
-        tools = [tool for tool in listed if settings.allow is None or tool.name in settings.allow]
+        if found is None:
+            raise ConfigError(f"the MCP server {settings.name!r} does not come to the end of its list of tools")
+        tools = [tool for tool in found if settings.allow is None or tool.name in settings.allow]
         if missing := (settings.allow or frozenset()) - {tool.name for tool in tools}:
-            there = ", ".join(sorted(tool.name for tool in listed)) or "none"
+            there = ", ".join(sorted(tool.name for tool in found)) or "none"
             raise ConfigError(f"the MCP server {settings.name!r} has no {', '.join(sorted(missing))}; it has: {there}")
-        names = names_of(tools, settings.name)
-        yield [RemoteTool(tool, name, settings, connection) for tool, name in zip(tools, names, strict=True)]
-
-
-async def _listed(client: Client) -> list[ServersTool]:
-    """Every tool, page by page."""
-    found: list[ServersTool] = []
-    cursor: str | None = None
-    for _ in range(MOST_PAGES):
-        page = await client.list_tools(cursor=cursor)
-        found += page.tools
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    return found
+        offered: list[Tool] = []
+        for tool, name in zip(tools, names_of(tools, settings.name), strict=True):
+            made = RemoteTool(tool, name, settings, connection)
+            if reason := await asyncio.to_thread(unsendable, made.definition):
+                log.warning("mcp.tool_left_out", server=settings.name, tool=name, reason=reason)
+            else:
+                offered.append(made)
+        yield offered

@@ -6,13 +6,14 @@ import uuid
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from orjson import JSONDecodeError, dumps, loads
+from orjson import dumps
 
 from backchat.domain.message import Seal, ToolCall, Usage
 from backchat.domain.run import ReasoningDelta, ReasoningSealed, TextDelta
 from backchat.errors import ProviderError
 from backchat.ports.providers import Finish, ProviderEvent, UsageReport
 from backchat.upstream.failures import Failures
+from backchat.upstream.pieces import Held, decoded, garbled, text_of, tokens
 from backchat_ollama.body import MAKER
 
 _MOST_CALLS = 1000
@@ -29,11 +30,12 @@ class Answer:
              caller, after the events that came before it
     """
 
-    __slots__ = ("_calls", "_failures", "_reason", "_said", "_seal", "_thinking", "done", "failure")
+    __slots__ = ("_calls", "_failures", "_held", "_reason", "_said", "_seal", "_thinking", "done", "failure")
 
     def __init__(self, failures: Failures, model: str) -> None:
         self._failures = failures
         self._seal = ReasoningSealed(Seal(MAKER, model))
+        self._held = Held()
         self._calls: list[ToolCall] = []
         self._reason = "stop"
         self._said = False
@@ -57,7 +59,7 @@ class Answer:
                     if text:
                         out.append(TextDelta("".join(text)))
                         text.clear()
-                    thought.append(_text(thinking))
+                    thought.append(text_of(thinking))
                     self._thinking = True
                 content = message.get("content")
                 calls = message.get("tool_calls")
@@ -68,7 +70,7 @@ class Answer:
                     out.append(self._seal)
                     self._thinking = False
                 if content:
-                    text.append(_text(content))
+                    text.append(text_of(content))
                 if calls:
                     self._collect(calls)
                 if self.done:
@@ -101,7 +103,7 @@ class Answer:
         if chunk.get("error"):
             raise self._failures.reported(chunk["error"])
         if chunk.get("done"):
-            self._reason = _text(chunk.get("done_reason") or "stop")
+            self._reason = text_of(chunk.get("done_reason") or "stop")
             self.done = True
         message = chunk.get("message")
         if message is None and self.done:
@@ -121,22 +123,12 @@ class Answer:
             name, arguments = function.get("name"), function.get("arguments")
             if type(name) is not str or not name or type(arguments) is not dict:
                 raise garbled()
-            id = _text(call.get("id") or f"call_{uuid.uuid4().hex}")
-            self._calls.append(ToolCall(id, name, dumps(arguments).decode()))
+            id = text_of(call.get("id") or f"call_{uuid.uuid4().hex}")
+            given = dumps(arguments).decode()
+            self._held.add(len(id) + len(name) + len(given))
+            self._calls.append(ToolCall(id, name, given))
         if len(self._calls) > _MOST_CALLS:
             raise ProviderError("the model service sent too many tool calls")
-
-
-def garbled() -> ProviderError:
-    return ProviderError("the model service sent something that is not its protocol")
-
-
-def decoded(line: bytes) -> Any:
-    """Raises ProviderError for what is no JSON."""
-    try:
-        return loads(line)
-    except JSONDecodeError:
-        raise garbled() from None
 
 
 def _plain(chunk: Any) -> str | None:
@@ -151,19 +143,8 @@ def _plain(chunk: Any) -> str | None:
     return None if "role" not in message or "error" in chunk else content
 
 
-def _text(value: object) -> str:
-    if type(value) is not str:
-        raise garbled()
-    return value
-
-
 def _usage(last: dict[str, Any]) -> list[ProviderEvent]:
     """The service leaves counts out that it does not know, such as that of a prompt it had in its cache."""
-    sent, said = last.get("prompt_eval_count"), last.get("eval_count")
-    if sent is None and said is None:
+    if last.get("prompt_eval_count") is None and last.get("eval_count") is None:
         return []
-    return [UsageReport(Usage(_tokens(sent), _tokens(said)))]
-
-
-def _tokens(value: object) -> int:
-    return value if type(value) is int and value > 0 else 0
+    return [UsageReport(Usage(tokens(last, "prompt_eval_count"), tokens(last, "eval_count")))]

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-import orjson
-
 from backchat.domain.message import Reasoning, Text, ToolCall, ToolResult
-from backchat.errors import ProviderRejected
 from backchat.ports.providers import ImageData, ModelRequest, PromptMessage, grounded_system
+from backchat.upstream.bodies import dumped
+from backchat.upstream.histories import object_of
+from backchat.upstream.schemas import sendable
 from backchat_ollama.settings import Settings
 
 MAKER = "ollama"
@@ -41,10 +41,7 @@ IMAGES = frozenset({"image/jpeg", "image/png", "image/webp"})
 
 def encode(request: ModelRequest, settings: Settings) -> bytes:
     """The JSON body. Raises ProviderRejected for a prompt that JSON cannot carry."""
-    try:
-        return orjson.dumps(body(request, settings))
-    except orjson.JSONEncodeError:
-        raise ProviderRejected("the prompt holds something that JSON cannot carry, such as half a character") from None
+    return dumped(body(request, settings))
 
 
 def body(request: ModelRequest, settings: Settings) -> dict[str, Any]:
@@ -63,7 +60,7 @@ def body(request: ModelRequest, settings: Settings) -> dict[str, Any]:
                 "type": "function",
                 "function": {"name": t.name, "description": t.description, "parameters": dict(t.parameters)},
             }
-            for t in request.tools
+            for t in map(sendable, request.tools)
         ]
     if request.json_output:
         asked["format"] = "json"
@@ -128,11 +125,4 @@ def _own(thought: Reasoning, model: str) -> bool:
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    """Arguments are an object here; what another model wrote that is none becomes the only value of one."""
-    try:
-        arguments = orjson.loads(call.arguments)
-    except orjson.JSONDecodeError:
-        arguments = call.arguments
-    if not isinstance(arguments, dict):
-        arguments = {"arguments": arguments} if arguments != "" else {}
-    return {"function": {"name": call.name, "arguments": arguments}}
+    return {"function": {"name": call.name, "arguments": object_of(call.arguments)}}

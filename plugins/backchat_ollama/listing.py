@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backchat_ollama.answer import decoded, garbled
+from backchat.upstream.pieces import decoded, garbled
 
 
 def listed_models(body: bytes) -> Sequence[str]:

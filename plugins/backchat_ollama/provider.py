@@ -12,10 +12,12 @@ from yarl import URL
 
 from backchat.errors import ProviderError, ProviderRejected
 from backchat.ports.providers import Abilities, ModelRequest, ProviderEvent
+from backchat.upstream.bodies import made_of
 from backchat.upstream.failures import Failures
-from backchat.upstream.http import arrived, drain, open_session, post, problem, start_of, whole
+from backchat.upstream.http import listing, open_session, post, problem, start_of
 from backchat.upstream.ndjson import LineReader
 from backchat.upstream.refusing import refuse
+from backchat.upstream.streams import Stream
 from backchat_ollama.answer import Answer
 from backchat_ollama.body import IMAGES, encode
 from backchat_ollama.listing import listed_models
@@ -54,7 +56,7 @@ class OllamaProvider:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ProviderEvent, None]:
         refuse(request, self.abilities)
-        body = encode(request, self._settings)
+        body = await made_of(request, encode, self._settings)
         model = request.model or self.model
         del request  # images and long prompts need not live as long as the answer
         try:
@@ -69,23 +71,10 @@ class OllamaProvider:
             del body
             try:
                 answer = Answer(self._failures, model)
-                reader = LineReader()
-                while not answer.done:
-                    chunk, broken = await arrived(response)
-                    for event in answer.read(reader.feed(chunk) if chunk or broken else reader.close()):
+                stream = Stream(response, LineReader(), answer, "a line")
+                while not stream.over:
+                    for event in await stream.read():
                         yield event
-                    if answer.failure is not None:
-                        raise answer.failure
-                    if answer.done:
-                        await drain(response)
-                    elif broken is not None:
-                        raise broken
-                    elif reader.too_long:
-                        raise ProviderError("the model service sent a line that is too long")
-                    elif not chunk:
-                        break
-                for event in answer.end():
-                    yield event
             finally:
                 # Quiet when the answer was read to its end: then the connection is already back in the pool.
                 response.close()
@@ -109,14 +98,7 @@ class OllamaProvider:
         raise ProviderRejected(f"the model service does not have this model; where it runs: ollama pull {name}")
 
     async def models(self) -> Sequence[str]:
-        headers = {"Accept": "application/json"}
-        try:
-            async with self._session.get(self._listing, headers=headers, allow_redirects=False) as response:
-                if response.status != 200:
-                    raise self._failures.answered(response.status, response.headers, await start_of(response))
-                return listed_models(await whole(response, _LISTING, "a list of models"))
-        except (aiohttp.ClientError, OSError) as error:
-            raise problem(error) from None
+        return listed_models(await listing(self._session, self._listing, self._failures, _LISTING))
 
 
 @asynccontextmanager

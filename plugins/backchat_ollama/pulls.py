@@ -18,7 +18,7 @@ from backchat.errors import ProviderError
 from backchat.upstream.failures import Failures
 from backchat.upstream.http import arrived, drain, post, problem, start_of
 from backchat.upstream.ndjson import LineReader
-from backchat_ollama.answer import decoded, garbled
+from backchat.upstream.pieces import decoded, garbled
 
 PACE = 1.0
 """Seconds between two notes."""

@@ -10,7 +10,10 @@ from hashlib import sha256
 from backchat.domain.message import Text, ToolResult
 from backchat.errors import ProviderRejected
 from backchat.ports.providers import FileData, ImageData, ModelRequest, PromptMessage
+from backchat.upstream.names import ToolNames
 
+TOOLS = ToolNames(64)
+"""https://platform.openai.com/docs/api-reference/chat/create#chat-create-tools"""
 JSON_PLEASE = "Answer with a JSON object."
 _CALL_ID = re.compile(r"[\w-]{1,40}\Z", re.ASCII)
 
@@ -28,13 +31,13 @@ def data_url(part: ImageData | FileData) -> str:
 
 
 def shown(message: PromptMessage) -> list[Text | ImageData | FileData]:
-    """What a message shows beside its calls, without empty texts.
+    """What a message shows beside its calls, without empty texts. Those of an assistant are carried to the user's.
 
-    Raises ProviderRejected for what these APIs carry in the user's messages only.
+    Raises ProviderRejected for instructions of more than text.
     """
     parts = [p for p in message.parts if isinstance(p, ImageData | FileData) or (isinstance(p, Text) and p.text)]
     if message.role != "user" and not all(isinstance(p, Text) for p in parts):
-        raise ProviderRejected("this protocol carries images and documents in the user's messages only")
+        raise ProviderRejected("instructions can hold nothing but text")
     return parts
 
 

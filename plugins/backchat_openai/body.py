@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from backchat.domain.message import Reasoning, Text, ToolCall, ToolResult
 from backchat.domain.tool import ToolDefinition
-from backchat.errors import ProviderRejected
 from backchat.ports.providers import FileData, ImageData, ModelRequest, PromptMessage, grounded_system
-from backchat_openai.asking import JSON_PLEASE, call_id, data_url, must_say_json, shown
+from backchat.upstream.histories import carried
+from backchat.upstream.schemas import sendable
+from backchat.upstream.seals import signer
+from backchat_openai.asking import JSON_PLEASE, TOOLS, call_id, data_url, must_say_json, shown
 from backchat_openai.openrouter import routed
 from backchat_openai.seals import opened_details
 from backchat_openai.settings import OPENROUTER, Settings
@@ -38,23 +38,16 @@ _LENGTHS = frozenset({"max_tokens", "max_completion_tokens"})
 """Two names of one thing: a service refuses a body with both."""
 
 
-def dumped(asked: dict[str, Any]) -> bytes:
-    """The JSON. Raises ProviderRejected for a prompt that JSON cannot carry."""
-    try:
-        return orjson.dumps(asked)
-    except orjson.JSONEncodeError:
-        raise ProviderRejected("the prompt holds something that JSON cannot carry, such as half a character") from None
-
-
 def body(request: ModelRequest, settings: Settings) -> dict[str, Any]:
     """Raises ProviderRejected for a prompt that the protocol cannot carry."""
     system = grounded_system(request)
     if must_say_json(request, [system]):
         system = f"{system}\n\n{JSON_PLEASE}" if system else JSON_PLEASE
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
-    for message in request.messages:
-        messages += _messages(message, settings)
     model = request.model or settings.model
+    signed = signer(settings.base_url, model)
+    for message in carried(request.messages):
+        messages += _messages(message, settings, signed)
     asked = _chosen(request, settings) | dict(settings.extra_body)
     asked |= {"model": model, "messages": messages, "stream": True}
     if settings.preset is OPENROUTER:
@@ -62,7 +55,7 @@ def body(request: ModelRequest, settings: Settings) -> dict[str, Any]:
     if settings.include_usage:
         asked["stream_options"] = {"include_usage": True}
     if request.tools:
-        asked["tools"] = [{"type": "function", "function": _function(tool)} for tool in request.tools]
+        asked["tools"] = [{"type": "function", "function": _function(sendable(tool))} for tool in request.tools]
     if request.json_output:
         asked["response_format"] = {"type": "json_object"}
     if request.reasoning is not None:
@@ -90,11 +83,11 @@ def _chosen(request: ModelRequest, settings: Settings) -> dict[str, Any]:
 
 
 def _function(tool: ToolDefinition) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    function = {"name": TOOLS.there(tool.name), "description": tool.description, "parameters": dict(tool.parameters)}
     return function if tool.strict is None else {**function, "strict": tool.strict}
 
 
-def _messages(message: PromptMessage, settings: Settings) -> list[dict[str, Any]]:
+def _messages(message: PromptMessage, settings: Settings, signed: str) -> list[dict[str, Any]]:
     parts = message.parts
     if message.role == "tool":
         return [
@@ -114,7 +107,7 @@ def _messages(message: PromptMessage, settings: Settings) -> list[dict[str, Any]
         said["reasoning_content"] = "".join([p.text for p in parts if isinstance(p, Reasoning) and p.seal is None])
     if maker := settings.preset.maker:
         seals = [p.seal for p in parts if isinstance(p, Reasoning | ToolCall)]
-        if details := [detail for seal in seals for detail in opened_details(seal, maker)]:
+        if details := [detail for seal in seals for detail in opened_details(seal, maker, signed)]:
             said["reasoning_details"] = details
     return [said]
 
@@ -134,5 +127,5 @@ def _part(part: Text | ImageData | FileData) -> dict[str, Any]:
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments}
+    function = {"name": TOOLS.there(call.name), "arguments": call.arguments}
     return {"id": call_id(call.id), "type": "function", "function": function}

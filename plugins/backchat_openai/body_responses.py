@@ -11,7 +11,10 @@ from typing import Any
 from backchat.domain.message import Reasoning, Text, ToolCall, ToolResult
 from backchat.domain.tool import ToolDefinition
 from backchat.ports.providers import FileData, ImageData, ModelRequest, PromptMessage, grounded_system
-from backchat_openai.asking import JSON_PLEASE, call_id, data_url, must_say_json, shown
+from backchat.upstream.histories import carried
+from backchat.upstream.schemas import sendable
+from backchat.upstream.seals import signer
+from backchat_openai.asking import JSON_PLEASE, TOOLS, call_id, data_url, must_say_json, shown
 from backchat_openai.openrouter import routed
 from backchat_openai.seals import opened_items
 from backchat_openai.settings import OPENROUTER, Settings
@@ -21,11 +24,12 @@ Item = dict[str, Any]
 
 def responses_body(request: ModelRequest, settings: Settings) -> dict[str, Any]:
     """Raises ProviderRejected for a prompt that the protocol cannot carry."""
-    items = [item for message in request.messages for item in _items(message, settings.service)]
+    model = request.model or settings.model
+    signed = signer(settings.base_url, model)
+    items = [item for message in carried(request.messages) for item in _items(message, signed)]
     if must_say_json(request, ()):  # that the instructions say it does not count
         items.insert(0, {"role": "system", "content": JSON_PLEASE})
     sampling = request.sampling
-    model = request.model or settings.model
     chosen = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -46,7 +50,7 @@ def responses_body(request: ModelRequest, settings: Settings) -> dict[str, Any]:
     if settings.preset is OPENROUTER:
         asked |= routed(sampling.parameters.get("openrouter"), model, settings)
     if request.tools:
-        asked["tools"] = [_tool(tool) for tool in request.tools]
+        asked["tools"] = [_tool(sendable(tool)) for tool in request.tools]
     return asked
 
 
@@ -72,14 +76,14 @@ def _tool(tool: ToolDefinition) -> Item:
     """Without ``strict`` this API would hold every tool to its schema, and change the schema for that."""
     return {
         "type": "function",
-        "name": tool.name,
+        "name": TOOLS.there(tool.name),
         "description": tool.description,
         "parameters": dict(tool.parameters),
         "strict": bool(tool.strict),
     }
 
 
-def _items(message: PromptMessage, service: str) -> list[Item]:
+def _items(message: PromptMessage, signed: str) -> list[Item]:
     """Reasoning that was sealed comes before the text, or the call, that it led to, and not without it."""
     parts = message.parts
     if message.role == "tool":
@@ -91,11 +95,11 @@ def _items(message: PromptMessage, service: str) -> list[Item]:
     items: list[Item] = []
     if content := shown(message):
         if message.role == "assistant":
-            items += [i for p in parts if isinstance(p, Reasoning) for i in opened_items(p.seal, service)]
+            items += [i for p in parts if isinstance(p, Reasoning) for i in opened_items(p.seal, signed)]
         items.append({"role": message.role, "content": _content(content)})
     for part in parts:
         if isinstance(part, ToolCall):
-            items += opened_items(part.seal, service)
+            items += opened_items(part.seal, signed)
             items.append(_call(part))
     return items
 
@@ -116,4 +120,5 @@ def _part(part: Text | ImageData | FileData) -> Item:
 
 def _call(call: ToolCall) -> Item:
     # Without the item's own id, which nobody could look up.
-    return {"type": "function_call", "call_id": call_id(call.id), "name": call.name, "arguments": call.arguments}
+    name = TOOLS.there(call.name)
+    return {"type": "function_call", "call_id": call_id(call.id), "name": name, "arguments": call.arguments}

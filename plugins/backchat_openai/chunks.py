@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from orjson import dumps
@@ -12,8 +12,9 @@ from backchat.domain.run import ReasoningDelta, ReasoningSealed, TextDelta
 from backchat.errors import ProviderError
 from backchat.ports.providers import Finish, ProviderEvent, UsageReport
 from backchat.upstream.failures import Failures
+from backchat.upstream.pieces import Held, decoded, garbled, text_of
 from backchat_openai.details import Details
-from backchat_openai.pieces import Call, Calls, decoded, garbled, text_of
+from backchat_openai.pieces import Call, Calls
 from backchat_openai.usage import completion_usage
 
 _REASONS: dict[str, Literal["stop", "length", "tool_calls", "content_filter"]] = {
@@ -25,9 +26,15 @@ _REASONS: dict[str, Literal["stop", "length", "tool_calls", "content_filter"]] =
 }
 
 
-class Answer:
-    """One answer in the making. ``maker`` is whose seals the ``reasoning_details`` get, of a service that gives such.
+NONE: Mapping[str, str] = {}
 
+
+class Answer:
+    """One answer in the making.
+
+    maker    of the seals that the ``reasoning_details`` get, of a service that gives such
+    signer   who answers, and so signs
+    tools    what tools are called here that are called otherwise there
     done     the sentinel ``[DONE]`` was read
     failure  what was read is not the protocol, or an error that the service reports in mid-stream; to be raised by the
              caller, after the events that came before it
@@ -35,10 +42,13 @@ class Answer:
 
     __slots__ = ("_calls", "_details", "_failures", "_reason", "_refused", "_usage", "done", "failure")
 
-    def __init__(self, failures: Failures, maker: str | None = None) -> None:
+    def __init__(
+        self, failures: Failures, maker: str | None = None, signer: str = "", tools: Mapping[str, str] = NONE
+    ) -> None:
         self._failures = failures
-        self._calls = Calls()
-        self._details = Details(maker) if maker else None
+        held = Held()
+        self._calls = Calls(held, tools)
+        self._details = Details(maker, signer, held) if maker else None
         self._reason: str | None = None
         self._refused = False
         self._usage: Usage | None = None
@@ -158,8 +168,7 @@ class Answer:
             if type(key) is not int:
                 key = id or next(reversed(calls), id)
             call = calls.setdefault(key, Call())
-            call.id = call.id or id
-            call.name = call.name or text_of(function.get("name") or "")
+            calls.named(call, call.id or id, call.name or text_of(function.get("name") or ""))
             arguments = function.get("arguments") or ""
             calls.add(call, dumps(arguments).decode() if type(arguments) is dict else text_of(arguments))
 

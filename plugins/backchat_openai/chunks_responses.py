@@ -5,7 +5,7 @@ https://developers.openai.com/api/reference/responses/streaming-events
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from orjson import dumps
@@ -14,7 +14,9 @@ from backchat.domain.run import ReasoningDelta, ReasoningSealed, TextDelta
 from backchat.errors import ProviderError
 from backchat.ports.providers import Finish, ProviderEvent, UsageReport
 from backchat.upstream.failures import Failures
-from backchat_openai.pieces import Call, Calls, decoded, garbled, text_of
+from backchat.upstream.pieces import Held, decoded, garbled, text_of
+from backchat_openai.chunks import NONE
+from backchat_openai.pieces import Call, Calls
 from backchat_openai.seals import sealed_items
 from backchat_openai.usage import response_usage
 
@@ -24,10 +26,10 @@ _PARAGRAPH = "\n\n"
 
 
 class ResponsesAnswer:
-    """One answer in the making. ``service`` is who will be able to read what it has encrypted.
+    """One answer in the making. ``signer`` is who will be able to read what it has encrypted.
 
     done     the response has ended, and not failed
-    failure  as in ``chunks.Answer``
+    failure  and ``tools``: as in ``chunks.Answer``
 
     A reasoning item goes with what comes right after it: sealed before the text, or on the call.
     """
@@ -36,9 +38,10 @@ class ResponsesAnswer:
         "_calls",
         "_failures",
         "_finish",
+        "_held",
         "_out",
         "_refused",
-        "_service",
+        "_signer",
         "_text",
         "_thought",
         "_unplaced",
@@ -46,10 +49,11 @@ class ResponsesAnswer:
         "failure",
     )
 
-    def __init__(self, failures: Failures, service: str) -> None:
+    def __init__(self, failures: Failures, signer: str, tools: Mapping[str, str] = NONE) -> None:
         self._failures = failures
-        self._service = service
-        self._calls = Calls()
+        self._signer = signer
+        self._held = Held()
+        self._calls = Calls(self._held, tools)
         self._unplaced: list[dict[str, Any]] = []
         self._finish: Literal["stop", "length", "content_filter"] = "stop"
         self._refused = False
@@ -122,7 +126,7 @@ class ResponsesAnswer:
     def _say(self, piece: Any) -> None:
         if self._unplaced:
             self._flush()
-            self._out.append(ReasoningSealed(sealed_items(self._unplaced, self._service)))
+            self._out.append(ReasoningSealed(sealed_items(self._unplaced, self._signer)))
             self._unplaced = []
         if piece or type(piece) is not str:
             self._text.append(text_of(piece))
@@ -162,19 +166,18 @@ class ResponsesAnswer:
             self._named(call, item)
             arguments = item.get("arguments")
             if arguments:  # whole; what was streamed are its pieces
-                call.arguments, call.size = [], 0
-                self._calls.add(call, dumps(arguments).decode() if type(arguments) is dict else text_of(arguments))
+                self._calls.replace(call, dumps(arguments).decode() if type(arguments) is dict else text_of(arguments))
 
     def _named(self, call: Call, item: dict[str, Any]) -> None:
-        call.id = text_of(item.get("call_id") or call.id)
-        call.name = text_of(item.get("name") or call.name)
+        self._calls.named(call, text_of(item.get("call_id") or call.id), text_of(item.get("name") or call.name))
         if self._unplaced:
-            call.seal = sealed_items(self._unplaced, self._service)
+            call.seal = sealed_items(self._unplaced, self._signer)
             self._unplaced = []
 
     def _reasoned(self, item: dict[str, Any]) -> None:
         """What is not encrypted the service would look up by its id, and not find."""
         if item.get("encrypted_content"):
+            self._held.add(len(dumps(item)))
             self._unplaced.append(item)
 
     def _close(self, response: dict[str, Any], status: Any) -> None:

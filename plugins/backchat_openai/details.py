@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backchat.domain.message import Seal
-from backchat.errors import ProviderError
-from backchat.upstream.sse import LIMIT
-from backchat_openai.pieces import garbled, text_of
+from backchat.upstream.pieces import Held, garbled, text_of
 from backchat_openai.seals import sealed_details
 
 _PIECES = {"reasoning.text": "text", "reasoning.summary": "summary"}
@@ -15,14 +13,13 @@ _PIECES = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
 class Details:
-    """``maker`` is whose seal they are kept under."""
+    """``maker`` is whose seal they are kept under, ``signer`` who has made them; ``held`` counts what is kept."""
 
-    __slots__ = ("_found", "_maker", "_size")
+    __slots__ = ("_found", "_held", "_maker", "_signer")
 
-    def __init__(self, maker: str) -> None:
-        self._maker = maker
+    def __init__(self, maker: str, signer: str, held: Held) -> None:
+        self._maker, self._signer, self._held = maker, signer, held
         self._found: list[tuple[dict[str, Any], list[str]]] = []
-        self._size = 0
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -46,13 +43,11 @@ class Details:
                 pieces.append(piece)
             else:
                 self._found.append((dict(detail), [piece]))
-            self._size += len(piece) or sum([len(value) for value in detail.values() if type(value) is str])
-            if self._size > LIMIT:
-                raise ProviderError("the model service sent reasoning that is too long")
+            self._held.add(len(piece) or sum([len(value) for value in detail.values() if type(value) is str]))
         return read
 
     def sealed(self) -> Seal:
         """The seal of what has come since the last one."""
         found, self._found = self._found, []
         whole = [d | {_PIECES[d["type"]]: "".join(pieces)} if d["type"] in _PIECES else d for d, pieces in found]
-        return sealed_details(whole, self._maker)
+        return sealed_details(whole, self._maker, self._signer)

@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import aiohttp
-from orjson import JSONDecodeError, dumps, loads
+from orjson import dumps
 from yarl import URL
 
 from backchat.errors import ProviderError, ProviderRejected
 from backchat.upstream.failures import Failures
 from backchat.upstream.http import post, problem, start_of, whole
+from backchat.upstream.pieces import decoded, garbled
 from backchat_openai.embedder_settings import KNOWN_DIMENSIONS, EmbedderSettings
-from backchat_openai.pieces import garbled
 from backchat_openai.service import open_service
 
 _LONGEST_ANSWER = 256 << 20
@@ -118,10 +118,7 @@ def _cut(data: bytes, most: int) -> bytes:
 
 def _vectors(body: bytes, count: int, failures: Failures) -> list[bytes]:
     """The vectors of an answer by their ``index``: base64 of float32, or lists of numbers where that is not heeded."""
-    try:
-        answer = loads(body)
-    except JSONDecodeError:
-        raise garbled() from None
+    answer = decoded(body)
     if not isinstance(answer, dict):
         raise garbled()
     if answer.get("error"):

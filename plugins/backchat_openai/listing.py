@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orjson import JSONDecodeError, loads
-
 from backchat.errors import ProviderError
-from backchat_openai.pieces import garbled
+from backchat.upstream.pieces import decoded, garbled
 
 
 def listed_models(body: bytes) -> Sequence[str]:
@@ -15,10 +13,7 @@ def listed_models(body: bytes) -> Sequence[str]:
 
     Raises ProviderError for anything else.
     """
-    try:
-        answer = loads(body)
-    except JSONDecodeError:
-        raise garbled() from None
+    answer = decoded(body)
     if type(answer) is dict:
         if answer.get("error"):
             raise ProviderError("the model service did not list its models")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,43 +13,55 @@ from backchat.domain.message import Seal
 OPENAI = "openai"
 """The maker of the seals of the Responses API."""
 _KEPT = ("id", "summary", "encrypted_content")
+_REFUSED = re.compile(rb"(?i)encrypted_content|encrypted content|signature|`(?:redacted_)?thinking`")
 Item = dict[str, Any]
 
 
-def sealed_items(items: Sequence[Item], service: str) -> Seal:
+def sealed_items(items: Sequence[Item], signer: str) -> Seal:
     """Reasoning items of the Responses API (https://developers.openai.com/api/docs/guides/reasoning).
 
-    Only the service that has encrypted them can read them, and refuses those of others: ``service`` is its host.
+    Only ``signer``, who has encrypted them, can read them, and refuses those of others.
     """
     kept = [{"type": "reasoning"} | {name: item[name] for name in _KEPT if name in item} for item in items]
-    return Seal(OPENAI, dumps({"service": service, "items": kept}).decode())
+    return _sealed(OPENAI, signer, kept)
 
 
-def opened_items(seal: Seal | None, service: str) -> list[Item]:
-    """The items, if they are this service's."""
-    found = _opened(seal, OPENAI)
-    if type(found) is not dict or found.get("service") != service:
-        return []
-    return [item for item in _objects(found.get("items")) if item.get("type") == "reasoning"]
+def opened_items(seal: Seal | None, signer: str) -> list[Item]:
+    """The items, if they are this signer's."""
+    return [item for item in _opened(seal, OPENAI, signer) if item.get("type") == "reasoning"]
 
 
-def sealed_details(details: Sequence[Item], maker: str) -> Seal:
-    """OpenRouter's ``reasoning_details`` (https://openrouter.ai/docs/guides/best-practices/reasoning-tokens)."""
-    return Seal(maker, dumps(details).decode())
+def sealed_details(details: Sequence[Item], maker: str, signer: str) -> Seal:
+    """OpenRouter's ``reasoning_details`` (https://openrouter.ai/docs/guides/best-practices/reasoning-tokens).
+
+    What one model has signed another one refuses.
+    """
+    return _sealed(maker, signer, details)
 
 
-def opened_details(seal: Seal | None, maker: str) -> list[Item]:
-    return _objects(_opened(seal, maker))
+def opened_details(seal: Seal | None, maker: str, signer: str) -> list[Item]:
+    return _opened(seal, maker, signer)
 
 
-def _opened(seal: Seal | None, maker: str) -> Any:
+def refused(told: bytes) -> bool:
+    """Whether the body of a 400 says that it is about what was sealed.
+
+    The Responses API has a code for it (https://github.com/openai/codex/issues/8119); OpenRouter hands on, as text,
+    what a model's own service says (https://github.com/massgen/MassGen/issues/665).
+    """
+    return _REFUSED.search(told) is not None
+
+
+def _sealed(maker: str, signer: str, items: Sequence[Item]) -> Seal:
+    return Seal(maker, dumps({"signer": signer, "items": items}).decode())
+
+
+def _opened(seal: Seal | None, maker: str, signer: str) -> list[Item]:
     if seal is None or seal.maker != maker:
-        return None
+        return []
     try:
-        return loads(seal.data)
+        found = loads(seal.data)
     except JSONDecodeError:
-        return None
-
-
-def _objects(found: Any) -> list[Item]:
-    return [item for item in found if type(item) is dict] if type(found) is list else []
+        return []
+    items = found.get("items") if type(found) is dict and found.get("signer") == signer else None
+    return [item for item in items if type(item) is dict] if type(items) is list else []

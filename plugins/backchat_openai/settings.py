@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields, post_load, validate
 
@@ -73,11 +72,6 @@ class Settings:
     routing: Mapping[str, Any] = field(default_factory=dict)
     models: Sequence[str] = ()
     plugins: Sequence[Mapping[str, Any]] = ()
-
-    @property
-    def service(self) -> str:
-        """The host: what one service has sealed, another one that speaks the same protocol cannot open."""
-        return urlsplit(self.base_url).hostname or ""
 
 
 def _no_own_keys(value: Mapping[str, Any]) -> None:

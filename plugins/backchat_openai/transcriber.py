@@ -10,7 +10,6 @@ from math import isfinite
 from typing import Any
 
 import aiohttp
-from orjson import JSONDecodeError, loads
 from yarl import URL
 
 from backchat.domain.languages import LANGUAGES
@@ -18,7 +17,7 @@ from backchat.domain.message import Usage
 from backchat.ports.transcription import Audio, Transcript
 from backchat.upstream.failures import Failures
 from backchat.upstream.http import post, problem, start_of, whole
-from backchat_openai.pieces import garbled
+from backchat.upstream.pieces import decoded, garbled
 from backchat_openai.service import open_service
 from backchat_openai.transcriber_settings import TranscriberSettings
 
@@ -154,10 +153,7 @@ async def open_transcriber(settings: TranscriberSettings) -> AsyncIterator[OpenA
 
 
 def _transcript(body: bytes, failures: Failures) -> Transcript:
-    try:
-        answer = loads(body)
-    except JSONDecodeError:
-        raise garbled() from None
+    answer = decoded(body)
     if not isinstance(answer, dict):
         raise garbled()
     if answer.get("error"):

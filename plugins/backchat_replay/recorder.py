@@ -95,4 +95,5 @@ async def open_record(settings: RecordSettings, inner: LLMProvider) -> AsyncIter
 def _scrubbed_failure(failure: ProviderError | None) -> ProviderError | None:
     if failure is None:
         return None
-    return type(failure)(scrubbed(str(failure)), retry_after=failure.retry_after, at_work=failure.at_work)
+    told = scrubbed(str(failure))
+    return type(failure)(told, field=failure.field, retry_after=failure.retry_after, at_work=failure.at_work)

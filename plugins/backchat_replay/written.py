@@ -63,8 +63,8 @@ def lines(recording: Recording) -> bytes:
     made: list[dict[str, Any]] = [first, *[{"after": round(h.after, 6), **_said(h.event)} for h in recording.events]]
     if (failure := recording.failure) is not None:
         told = {"code": failure.code, "message": str(failure), "at_work": failure.at_work}
-        if failure.retry_after is not None:
-            told["retry_after"] = failure.retry_after
+        more = {"field": failure.field, "retry_after": failure.retry_after}
+        told |= {name: value for name, value in more.items() if value is not None}
         made.append({"after": round(recording.after, 6), "error": told})
     return b"".join([json.dumps(line).encode() + b"\n" for line in made])
 
@@ -151,7 +151,8 @@ def _seal(found: Any) -> Seal:
 def _failure(told: Any) -> ProviderError:
     """An error of the class with this code; one of a class that is not there any more is a ProviderError."""
     kind = next((c for c in _classes(ProviderError) if c.code == told["code"]), ProviderError)
-    return kind(str(told["message"]), retry_after=told.get("retry_after"), at_work=bool(told["at_work"]))
+    more = {name: told.get(name) for name in ("field", "retry_after")}
+    return kind(str(told["message"]), at_work=bool(told["at_work"]), **more)
 
 
 def _classes(kind: type[ProviderError]) -> Iterator[type[ProviderError]]:

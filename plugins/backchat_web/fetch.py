@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import Any
 
-import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from backchat.domain.limits import DocumentLimits
@@ -16,8 +15,9 @@ from backchat.domain.tool import ToolDefinition
 from backchat.ports.extraction import Extractor, Unreadable
 from backchat.ports.tools import Tool, ToolFailed
 from backchat.services.extraction import Extracted, Extraction
-from backchat_web.enclosing import enclosed, one_line
+from backchat.upstream.enclosing import enclosed, one_line
 from backchat_web.fetch_settings import FetchSettings
+from backchat_web.lookups import Lookups
 from backchat_web.media import PDF
 from backchat_web.pages import Fetched, Pages
 from backchat_web.reading import TEXT, TITLE, packed
@@ -26,6 +26,8 @@ _NEEDED = ("trafilatura", "semantic_text_splitter")
 _FILE = "page.md"
 """The name under which pages are read: their text is Markdown."""
 _LONGEST_URL, _LONGEST_TITLE = 2048, 300
+MOST_FETCHED = 16
+"""Pages that a process of the server fetches at a time, each of which it keeps in memory; others wait."""
 _DEFINITION = ToolDefinition(
     "web_fetch",
     "The text of a page in the web, as Markdown: HTML, plain text, JSON, XML, and PDF where the server can read it. "
@@ -62,12 +64,14 @@ class WebFetch:
         limits = DocumentLimits(time_limit=settings.time_limit, max_text=2 * settings.max_size, chunk=settings.max_text)
         self._extraction = Extraction({".md": reader}, limits)
         self._turn = asyncio.Semaphore(settings.at_once)
+        self._fetching = asyncio.Semaphore(MOST_FETCHED)
 
     async def run(self, arguments: Mapping[str, Any]) -> str:
         limit = self._settings.time_limit
         try:
             async with asyncio.timeout(limit):
-                page = await self._pages.get(arguments["url"])
+                async with self._fetching:
+                    page = await self._pages.get(arguments["url"])
                 async with self._turn:
                     found = await self._read(page)
         except TimeoutError:
@@ -99,12 +103,16 @@ def _answer(page: Fetched, found: Extracted, start: int) -> str:
 
 @asynccontextmanager
 async def open_fetch(
-    settings: FetchSettings, resolver: Callable[[], AbstractResolver] = aiohttp.ThreadedResolver
+    settings: FetchSettings, resolver: AbstractResolver | None = None
 ) -> AsyncIterator[Sequence[Tool]]:
-    """Raises ImportError if the packages are missing that pages are read with, by the process that is made for that."""
+    """``resolver`` looks names up, in place of the system's.
+
+    Raises ImportError if the packages are missing that pages are read with, by the process that is made for that.
+    """
     for package in _NEEDED:
         if find_spec(package) is None:
             raise ImportError(f"{package} is not installed")
+    lookups = resolver or Lookups(MOST_FETCHED)
     pages = Pages(
         settings.rules,
         ports=settings.ports,
@@ -112,6 +120,9 @@ async def open_fetch(
         max_size=settings.max_size,
         user_agent=settings.user_agent,
         types=frozenset([PDF] if find_spec("kreuzberg") else []),
-        resolver=resolver,
+        resolver=lookups,
     )
-    yield [WebFetch(settings, pages)]
+    try:
+        yield [WebFetch(settings, pages)]
+    finally:
+        await lookups.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -57,7 +56,7 @@ class _Gate:
 
 
 class Pages:
-    """``types``: media types that are read besides text; ``resolver`` makes what looks names up, for one request."""
+    """``types``: media types that are read besides text; ``resolver`` looks names up; it is not closed here."""
 
     def __init__(
         self,
@@ -68,7 +67,7 @@ class Pages:
         max_size: int,
         user_agent: str,
         types: frozenset[str],
-        resolver: Callable[[], AbstractResolver] = aiohttp.ThreadedResolver,
+        resolver: AbstractResolver,
     ) -> None:
         self._rules, self._ports, self._redirects, self._most = rules, ports, redirects, max_size
         self._headers = {"User-Agent": user_agent, "Accept": _ACCEPT, "Accept-Encoding": "gzip, deflate"}
@@ -93,7 +92,7 @@ class Pages:
         """
         gate = _Gate(self._rules, target.name)
         connector = aiohttp.TCPConnector(
-            resolver=self._resolver(), use_dns_cache=False, socket_factory=gate, force_close=True
+            resolver=self._resolver, use_dns_cache=False, socket_factory=gate, force_close=True
         )
         try:
             async with (

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backchat_web.enclosing import enclosed, one_line
+from backchat.upstream.enclosing import enclosed, one_line
 
 _LONGEST_TITLE, _LONGEST_SNIPPET, _LONGEST_URL = 200, 1000, 2048
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>")

@@ -236,9 +236,24 @@ async def test_what_confirm_refuses(serve: Serve) -> None:
     assert (await post(box, "/stream/nothing/confirm", ann, {"allow": True})).status == 404
     assert tools.mail.calls == []
     assert (await post(box, place, ann, {"allow": True})).status == 200
-    late = await post(box, place, ann, {"allow": True})
-    assert late.status == 422
-    assert "does not wait for a decision" in str(await late.json())
+    for again in ({"allow": True}, {"allow": False, "calls": ["c1"]}):
+        late = await post(box, place, ann, again)
+        assert late.status == 409
+        assert (await late.json())["detail"].startswith("this run does not wait for a decision: it is ")
+
+
+async def test_who_decides_second_is_told_so(serve: Serve) -> None:
+    box, tools = await careful(serve, ScriptedProvider([SEND, ALSO], ["Done."]))
+    ann = await box.key()
+    run = (await waiting(box, ann))["run_id"]
+    place = f"/stream/{run}/confirm"
+    assert (await post(box, place, ann, {"allow": False, "calls": ["c1"]})).status == 200
+    late = await post(box, place, ann, {"allow": True, "calls": ["c2", "c1"]})
+    assert (late.status, (await late.json())["detail"]) == (409, "this has been decided already")
+    assert (await post(box, place, ann, {"allow": True, "calls": ["c9"]})).status == 422
+    assert (await post(box, place, ann, {"allow": True})).status == 200
+    await events(await box.client.get(f"/api/chat/stream/{run}", headers=ann))
+    assert tools.mail.calls == [{"what": "b"}]
 
 
 async def test_a_new_message_ends_what_waits(serve: Serve) -> None:
@@ -341,9 +356,9 @@ async def test_outputs_decide(serve: Serve) -> None:
         assert tools.mail.calls == []
         again = await client.submit_tool_outputs(asked.thread_id, asked.run_id, [*outputs, allowed])
         assert results(provider) == [
+            ("c1", "told a"),
             ("w1", "cold"),
             ("c2", "The user did not allow this call. They said: too late"),
-            ("c1", "told a"),
         ]
         [third] = again.tool_calls
         assert (again.status, third.function.name) == ("REQUIRES_ACTION", "send_mail")

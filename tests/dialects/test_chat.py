@@ -165,8 +165,13 @@ async def test_images(serve: Serve) -> None:
     ann = await box.key()
     body = await chat(box, ann, "look", image_base64=PNG, image_mime="image/png")
     await chat(box, ann, "look", image_base64=PNG)
+    await chat(box, ann, "look", image_base64="AAAA")
     images = [p for r in seeing.requests for p in r.messages[-1].parts if isinstance(p, ImageData)]
-    assert [(i.mime, base64.b64encode(i.data).decode()) for i in images] == [("image/png", PNG), ("image/jpeg", PNG)]
+    assert [(i.mime, base64.b64encode(i.data).decode()) for i in images] == [
+        ("image/png", PNG),
+        ("image/png", PNG),
+        ("image/jpeg", "AAAA"),
+    ], "what the bytes say, if they say anything"
     shown = await box.client.get("/api/chat/messages", params={"conversation_id": body["conversation_id"]}, headers=ann)
     assert (await shown.json())["messages"][0]["content"] == "look\n[image: image/png]"
     for bad in (

@@ -211,6 +211,7 @@ async def test_both_paths_and_who_answers(serve: Serve) -> None:
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({}, "content: a message needs content or files"),
     ({"content": ""}, "content: a message needs content or files"),
+    ({"content": " \n"}, "content: a message needs content or files"),
     ({"content": "a", "llm_provider": "nobody"}, "llm_provider: no provider 'nobody' is configured here"),
     ({"content": "a", "memory": "sometimes"}, "memory: must be one of: auto, on, readonly, off"),
     ({"content": "a", "memory": "off", "memory_pro": "Auto"}, "memory_pro: memory and memory_pro cannot be used"),
