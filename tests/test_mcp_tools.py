@@ -111,10 +111,13 @@ async def test_a_call_may_take_so_long(url: str) -> None:
 @pytest.mark.parametrize(
     ("section", "told"),
     [
-        ({"command": ["/nonexistent/program"]}, "cannot be started"),
+        ({"command": ["/nonexistent/program"]}, "cannot be started: there is no such program"),
         ({"command": [sys.executable, "-c", "print('no protocol')"], "connect_timeout": 5}, "cannot be started"),
         ({"command": [sys.executable, "-c", "input()"], "connect_timeout": 0.5}, "cannot be started"),
-        ({"url": "http://127.0.0.1:1/mcp", "headers": {"Authorization": mcp_served.SECRET}}, "cannot be reached"),
+        (
+            {"url": "http://127.0.0.1:1/mcp", "headers": {"Authorization": mcp_served.SECRET}},
+            "cannot be reached: no connection could be made",
+        ),
     ],
 )
 async def test_a_start_that_fails_says_why(section: Mapping[str, Any], told: str) -> None:

@@ -120,8 +120,7 @@ async def test_what_was_never_asked_is_refused_with_the_difference(
     with capture_logs() as logs, pytest.raises(ProviderRejected) as caught:
         await replay(tmp_path, other, **PDF)
     assert str(caught.value) == (
-        f"this request was never recorded: none of the 2 recordings in {tmp_path} is of it; "
-        f"the nearest one differs in {differs}"
+        f"this request was never recorded: none of the 2 recordings is of it; the nearest one differs in {differs}"
     )
     assert [(e["event"], e["log_level"], e["recordings"]) for e in logs] == [("replay.unknown", "warning", 2)]
     assert ", ".join(logs[0]["differs"]) == differs

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import httpx2
 import mcp_types as types
 import orjson
 from jsonschema import Draft202012Validator, SchemaError
-from mcp import Client
+from mcp import Client, MCPError
 
 from backchat.domain.tool import ToolDefinition
 from backchat.errors import ProviderRejected
@@ -42,3 +43,23 @@ def unsendable(tool: ToolDefinition) -> str | None:
     except (SchemaError, RecursionError):
         return "its schema is no valid JSON Schema"
     return "its schema is too large" if size > MOST_SCHEMA else None
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a server cannot be had, in words that hold nothing of its address, its headers or what it said."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    match error:
+        case FileNotFoundError():
+            return "there is no such program, or directory"
+        case PermissionError():
+            return "it may not be run"
+        case TimeoutError() | httpx2.TimeoutException():
+            return "it did not answer in time"
+        case httpx2.ConnectError():
+            return "no connection could be made"
+        case httpx2.HTTPStatusError():
+            return f"it answered with the status {error.response.status_code}"
+        case MCPError(code=types.CONNECTION_CLOSED):
+            return "it closed the connection"
+    return f"it does not speak the protocol, or not as it should ({type(error).__name__})"

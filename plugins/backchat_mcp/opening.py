@@ -26,7 +26,7 @@ async def open_mcp(settings: Settings) -> AsyncIterator[Sequence[Tool]]:
     from pydantic import ValidationError
 
     from backchat_mcp.connection import Connection, opener
-    from backchat_mcp.listing import listed, unsendable
+    from backchat_mcp.listing import listed, reason_of, unsendable
     from backchat_mcp.tools import BROKEN, RemoteTool, names_of
 
     async with Connection(opener(settings), settings.connect_timeout) as connection:
@@ -35,7 +35,7 @@ async def open_mcp(settings: Settings) -> AsyncIterator[Sequence[Tool]]:
                 found = await listed(await connection.client())
         except (*BROKEN, ValidationError, ExceptionGroup, ValueError) as error:
             where = "reached" if settings.url is not None else "started"
-            raise ConfigError(f"the MCP server {settings.name!r} cannot be {where} ({type(error).__name__})") from None
+            raise ConfigError(f"the MCP server {settings.name!r} cannot be {where}: {reason_of(error)}") from None
         if found is None:
             raise ConfigError(f"the MCP server {settings.name!r} does not come to the end of its list of tools")
         tools = [tool for tool in found if settings.allow is None or tool.name in settings.allow]

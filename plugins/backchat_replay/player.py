@@ -89,7 +89,7 @@ class ReplayProvider:
     def _unknown(self, seen: Asked, count: int, nearest: Asked | None) -> ProviderRejected:
         differs = seen.differences(nearest) if nearest else []
         log.warning("replay.unknown", path=str(self._path), recordings=count, differs=differs)
-        told = f"this request was never recorded: none of the {count} recordings in {self._path} is of it"
+        told = f"this request was never recorded: none of the {count} recordings is of it"
         if differs:
             told += f"; the nearest one differs in {', '.join(differs)}"
         return ProviderRejected(told)
