@@ -64,6 +64,8 @@ async def test_abilities_are_as_configured() -> None:
         {},
         {"model": ""},
         {"base_url": "http://user:secret@host"},
+        {"base_url": "https://api.anthropic.com/v1"},
+        {"base_url": "https://gateway.example.org/claude/v1/messages/"},
         {"api_key": "sk-secret\n"},
         {"headers": {"X-Api-Key": "secret"}},
         {"headers": {"X": "secret\r\nY: 1"}},

@@ -61,7 +61,8 @@ class MemoryStrategy(Protocol):
 
         Called in the background after a completed reply that was ``due``, whose end the history has; not if the model
         that answered does not do what it is told. What it returns is kept with the conversation, until a message that
-        it covers is deleted or changed. Raises ``ProviderError``; then the next ``select`` finds that it is due.
+        it covers is deleted or changed, or newer ones take its place. Raises ``ProviderError``; then the next
+        ``select`` finds that it is due.
         """
         ...
 

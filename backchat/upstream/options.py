@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
@@ -27,6 +27,17 @@ def service_url(value: str) -> None:
         raise ValidationError("Must be an http or https URL.")
     if "@" in url.netloc or url.fragment:
         raise ValidationError("Must hold neither credentials nor a fragment.")
+
+
+def not_ending_in(*ends: str) -> Callable[[str], None]:
+    """For an address that a service's documentation gives with more of a path than is wanted here."""
+
+    def check(value: str) -> None:
+        path = urlsplit(value).path.rstrip("/")
+        if end := next((end for end in ends if path.endswith(end)), None):
+            raise ValidationError(f"Must be without {end}, which is added.")
+
+    return check
 
 
 def no_own_headers(value: Mapping[str, str]) -> None:

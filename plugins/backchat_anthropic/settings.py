@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from backchat.upstream.options import ServiceSchema, seconds, service_url
+from backchat.upstream.options import ServiceSchema, not_ending_in, seconds, service_url
 
 BASE_URL = "https://api.anthropic.com"
 Thinking = Literal["auto", "adaptive", "budget"]
@@ -50,7 +50,7 @@ class SettingsSchema(ServiceSchema):
     )
     base_url = fields.String(
         load_default=BASE_URL,
-        validate=service_url,
+        validate=[service_url, not_ending_in("/v1", "/v1/messages")],
         metadata={"description": "Where the API lives, up to and without `/v1/messages`; a query string is kept."},
     )
     extra_body = fields.Dict(

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from marshmallow import ValidationError, fields, post_load, validate
 
 from backchat.errors import ProviderRejected
-from backchat.upstream.options import ServiceSchema, seconds, service_url
+from backchat.upstream.options import ServiceSchema, not_ending_in, seconds, service_url
 from backchat_google.names import resource
 
 BASE_URL = "https://generativelanguage.googleapis.com"
@@ -71,7 +71,7 @@ class SettingsSchema(ServiceSchema):
     )
     base_url = fields.String(
         load_default=BASE_URL,
-        validate=[service_url, _no_key],
+        validate=[service_url, _no_key, not_ending_in("/v1", "/v1beta", "/models")],
         metadata={"description": "Where the API lives, up to and without `/v1beta`; a query string is kept."},
     )
     api_version = fields.String(
