@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from anthropic.types import (
-    CitationsDelta,
     ContentBlock,
     InputJSONDelta,
     Message,
@@ -35,7 +34,6 @@ from pydantic import BaseModel
 
 Event = Mapping[str, Any]
 PING: Event = {"type": "ping"}
-Piece = TextDelta | InputJSONDelta | CitationsDelta | ThinkingDelta | SignatureDelta
 
 
 def event(made: BaseModel) -> Event:
@@ -63,7 +61,7 @@ def begin(block: ContentBlock, index: int = 0) -> Event:
     return event(RawContentBlockStartEvent(content_block=block, index=index, type="content_block_start"))
 
 
-def piece(delta: Piece, index: int = 0) -> Event:
+def piece(delta: BaseModel, index: int = 0) -> Event:
     return event(RawContentBlockDeltaEvent(delta=delta, index=index, type="content_block_delta"))
 
 

@@ -226,7 +226,7 @@ def _model(id: str) -> dict[str, Any]:
     made = ModelInfo(
         id=id, created_at=datetime(2026, 1, 1, tzinfo=UTC), display_name=id, lifecycle="active", type="model"
     )
-    return made.model_dump(mode="json")
+    return dict(made.model_dump(mode="json"))
 
 
 def by_itself(body: Mapping[str, Any]) -> Iterable[Step]:
