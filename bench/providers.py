@@ -86,7 +86,7 @@ async def _cpu(work: Callable[[], Awaitable[Any]], streams: int) -> tuple[float,
 
 
 async def measure(options: Options) -> Report:
-    tokens = options.pick(200, 1000)
+    tokens = options.pick(50, 250)
     rounds = options.round_count(3, 9)
     report = Report(
         "providers", f"Answers of {tokens} tokens, {rounds} rounds, interleaved; microseconds of CPU a token."
@@ -97,7 +97,7 @@ async def measure(options: Options) -> Report:
         try:
             upstream.wait_for(f"http://{HOST}:{options.ports}/ready")
             for caption, streams, gap in (
-                ("20 streams at once, a token every 20 ms: each comes in a read of its own", 20, 20.0),
+                ("20 streams at once, a token every 4 ms: each comes in a read of its own", 20, 4.0),
                 ("4 streams at once, as fast as they go: many tokens in a read", 4, 0.0),
             ):
                 async with contenders(options.ports, tokens, gap) as found:

@@ -87,5 +87,5 @@ async def test_a_conversation_that_takes_another_course(serve: Serve, tmp_path: 
     assert answer.status == 502
     told = (await answer.json())["detail"]
     assert "never recorded" in str(told)
-    assert f"{path} is of it; the nearest one differs in messages[0] (user)" in str(told)
+    assert "none of the 1 recordings is of it; the nearest one differs in messages[0] (user)" in str(told)
     assert (await box.client.post("/api/chat", json={"text": "one"}, headers=ann)).status == 200
