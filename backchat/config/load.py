@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from marshmallow import Schema, ValidationError, fields
+from marshmallow import Schema, ValidationError
 
 from backchat.config.document import MISSING, Problems, References, at, packaged, parse, read, without
 from backchat.config.entries import COMMON
+from backchat.config.faults import Keys, told, unknown
 from backchat.config.sections import OWN, SECTIONS, Config, Configurable, Selected, options
 from backchat.errors import ConfigError
 from backchat.plugins import Offers, Plugins
@@ -44,7 +44,7 @@ def load_config(path: Path | None, plugins: Plugins, *, data: Path) -> Config:
     known = [name for name, _ in SECTIONS]
     for name in found:
         if name not in known:
-            problems.add(name, _unknown(name, known))
+            problems.add(name, unknown(name, known))
     references = References(here, data, problems)
     resolved = {name: references.resolve(found[name], name) for name in known if found.get(name) is not None}
     return _Check(problems, plugins).config(resolved, uses_data=references.used_data)
@@ -225,8 +225,8 @@ class _Check:
         try:
             return schema.load(_resolved(node))
         except ValidationError as error:
-            unresolved = any(told.startswith((path + ".", path + "[")) for told in self._told)
-            for keys, text in _flat(error.messages, schema, ()):
+            unresolved = any(line.startswith((path + ".", path + "[")) for line in self._told)
+            for keys, text in told(error.messages, schema, ()):
                 where = path
                 for key in keys:
                     where = at(where, key)
@@ -235,61 +235,6 @@ class _Check:
                     continue
                 self._problems.add(where, without(text, _value_at(node, keys)) if foreign else text)
             return None
-
-
-Keys = tuple[str | int, ...]
-
-
-def _flat(messages: Any, part: Any, keys: Keys) -> Iterator[tuple[Keys, str]]:
-    """Marshmallow's messages one by one, each with the place it is about. ``part`` is the schema or field there."""
-    if isinstance(messages, str):
-        yield keys, messages
-    elif isinstance(messages, list):
-        for message in messages:
-            yield from _flat(message, part, keys)
-    elif isinstance(part, fields.Nested) and not part.many:
-        yield from _flat(messages, part.schema, keys)
-    else:
-        for key, below in _in_order(messages, part):
-            if key == "_schema":
-                yield from _flat(below, part, keys)
-            elif isinstance(part, Schema):
-                yield from _of_option(key, below, part, (*keys, key))
-            elif isinstance(part, fields.Nested):
-                yield from _flat(below, part.schema, (*keys, key))
-            elif isinstance(part, fields.Dict) and isinstance(below, dict):
-                for side, texts in below.items():  # "key" or "value"
-                    yield from _flat(texts, part.value_field if side == "value" else None, (*keys, key))
-            else:
-                yield from _flat(below, part.inner if isinstance(part, fields.List) else None, (*keys, key))
-
-
-def _in_order(messages: Mapping[Any, Any], part: Any) -> Iterable[tuple[Any, Any]]:
-    """Options as the schema orders them, then unknown ones by name: marshmallow looks for these in no fixed order."""
-    if not isinstance(part, Schema):
-        return messages.items()
-    place = {name: n for n, name in enumerate(options(part))}
-    return sorted(messages.items(), key=lambda item: (place.get(item[0], len(place)), str(item[0])))
-
-
-def _of_option(key: str, below: Any, schema: Schema, keys: Keys) -> Iterator[tuple[Keys, str]]:
-    known = options(schema)
-    for place, text in _flat(below, known.get(key), keys):
-        if key not in known and text == schema.error_messages["unknown"]:
-            yield place, _unknown(key, list(known))
-        elif text == fields.Field.default_error_messages["required"]:
-            yield place, "is required"
-        elif text == fields.Field.default_error_messages["null"]:
-            yield place, "has no value"
-        else:
-            yield place, text
-
-
-def _unknown(key: str, known: Sequence[str]) -> str:
-    close = get_close_matches(key, known, 1)
-    if close:
-        return f"unknown key; did you mean {close[0]}?"
-    return f"unknown key; there are: {', '.join(known)}" if known else "unknown key; there are no options here"
 
 
 def _resolved(node: Any) -> Any:
