@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from time import monotonic, sleep
 from typing import Any
 
 import orjson
@@ -200,7 +201,7 @@ def _open_writer(settings: Mapping[str, Any], tables: Mapping[str, Table]) -> sq
     except sqlite3.Error as error:
         raise ConfigError(f"the file cannot be used: {error}") from error
     try:
-        db.execute("PRAGMA journal_mode = WAL").fetchall()
+        _write_ahead(db, settings["busy_timeout"])
         db.execute(f"PRAGMA synchronous = {settings['synchronous']}")
         db.execute(f"PRAGMA cache_size = {-1024 * settings['cache_mib']}")
         db.execute(f"PRAGMA journal_size_limit = {64 << 20}").fetchall()
@@ -213,3 +214,19 @@ def _open_writer(settings: Mapping[str, Any], tables: Mapping[str, Table]) -> sq
         db.close()
         raise
     return db
+
+
+def _write_ahead(db: sqlite3.Connection, patience: float) -> None:
+    """Switch to WAL. Of several processes that do so with a new file at once SQLite refuses some without waiting,
+    whatever the timeout: who holds the lock that it needs may be waiting for the same.
+    """
+    until = monotonic() + patience
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL").fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > until:
+                raise
+            sleep(0.01)
+        else:
+            return
